@@ -1,0 +1,2 @@
+//! Build, demo and test commands of the repository.
+fn main() {}

@@ -1,0 +1,1 @@
+//! The communication process: sockets on one side, shared memory on the other.

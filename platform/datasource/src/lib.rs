@@ -1,0 +1,1 @@
+//! Data sources: one SQL interface over the database drivers.

@@ -1,0 +1,1 @@
+//! Words that every part of the platform shares: numbers, ids, statuses.

@@ -1,0 +1,1 @@
+//! The persistent table of services and libraries.

@@ -1,0 +1,1 @@
+//! Crash-safe slots, blocks and queues in a shared segment.

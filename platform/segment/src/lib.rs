@@ -1,0 +1,1 @@
+//! The shared-memory segments: who made them and what lies where.

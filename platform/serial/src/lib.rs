@@ -1,0 +1,1 @@
+//! Serial numbers: unique for ever, drawn from ranges leased in the database.

@@ -1,0 +1,1 @@
+//! Loads service libraries and calls the services in them.

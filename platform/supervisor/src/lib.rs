@@ -1,0 +1,1 @@
+//! The supervisor: starts, watches, ends and revives the other processes.

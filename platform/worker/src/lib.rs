@@ -1,0 +1,1 @@
+//! The worker process: takes a request, runs its service, replies.

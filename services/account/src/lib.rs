@@ -1,0 +1,1 @@
+//! Accounts: opening, balance, statement, trial balance.

@@ -1,0 +1,1 @@
+//! Cards and tags: issuing, recharge, status, blacklist.

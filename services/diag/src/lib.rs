@@ -1,0 +1,1 @@
+//! Diagnostic services: echo, sleep, fault, counter.

@@ -1,0 +1,1 @@
+//! Double-entry postings that the account, card and passage services share.

@@ -1,0 +1,1 @@
+//! Passages: record and deduct, refund, list.

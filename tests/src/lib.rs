@@ -1,0 +1,1 @@
+//! Whole-system tests over real processes; this library is their harness.
