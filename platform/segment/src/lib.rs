@@ -1,1 +1,46 @@
 //! The shared-memory segments: who made them and what lies where.
+//!
+//! A node has three segments: *control* (tables, slots, rings, rows), *blocks* (bodies and receive buffers)
+//! and *directory* (one entry for each of the 10^8 service numbers). `README.md` beside this crate is their
+//! map: what lies where, who writes it, who reads it.
+//!
+//! This crate knows places and sizes. It does not know the algorithms that move requests: those are in
+//! `gantry-ring`. Everything that more than one process changes is an atomic; everything that is read from
+//! here is checked by its reader, because another process may have written it.
+
+mod bodies;
+mod connection_table;
+mod control;
+mod dimensions;
+mod directory;
+mod error;
+mod header;
+mod layout;
+mod node;
+mod process_table;
+mod region;
+mod segments;
+mod service_table;
+mod slot;
+mod statistics;
+mod text;
+mod window;
+
+pub use bodies::Bodies;
+pub use connection_table::{ConnectionRow, INLINE_BYTES_MAX, OutRecord};
+pub use control::Control;
+pub use dimensions::{
+    BlockClass, CLASSES_MAX, CONNECTIONS_MAX, Dimensions, IO_THREADS_MAX, PROCESSES_MAX, SLOTS_MAX,
+};
+pub use directory::{Directory, DirectoryEntry};
+pub use error::SegmentError;
+pub use header::{Header, LAYOUT_VERSION};
+pub use node::{NodeRow, ThreadRow};
+pub use process_table::{ProcessRow, ProcessState, Role};
+pub use region::{Region, Shared};
+pub use segments::{Backend, Found, Handoff, Segments};
+pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};
+pub use slot::{RingRow, SlotRow};
+pub use statistics::{LATENCY_BUCKETS, ServiceStatistics};
+pub use text::SharedText;
+pub use window::{REPLY_INLINE_MAX, WindowEntry};

@@ -1,0 +1,90 @@
+//! Counters and latencies of each service, one row for each I/O thread, so that each has one writer.
+
+use gantry_sys::atomic::{AtomicU64, Ordering};
+
+use crate::Shared;
+
+/// Buckets of the latency histogram.
+pub const LATENCY_BUCKETS: usize = 128;
+
+/// Counts of one service as one I/O thread answered them. Only that thread writes.
+#[derive(Debug)]
+#[repr(C, align(64))]
+pub struct ServiceStatistics {
+    /// Requests answered, whatever the status.
+    pub calls: AtomicU64,
+    /// Answers that are neither 000 nor 304 nor a refusal.
+    pub errors: AtomicU64,
+    /// Answers 304.
+    pub business_errors: AtomicU64,
+    /// Answers 201 to 204 and 303.
+    pub refusals: AtomicU64,
+    /// Answers 301 and 305.
+    pub timeouts: AtomicU64,
+    /// Sum of the latencies, ns.
+    pub latency_sum_ns: AtomicU64,
+    reserved: [AtomicU64; 2],
+    /// Latencies from the whole frame's arrival to the reply, in buckets of a quarter of a power of two, ns.
+    pub latency: [AtomicU64; LATENCY_BUCKETS],
+}
+
+#[cfg(not(loom))]
+const _: () = assert!(size_of::<ServiceStatistics>() == 1088);
+
+// SAFETY: `repr(C)`, atomics only.
+unsafe impl Shared for ServiceStatistics {}
+
+impl Default for ServiceStatistics {
+    fn default() -> Self {
+        Self {
+            calls: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            business_errors: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
+            timeouts: AtomicU64::new(0),
+            latency_sum_ns: AtomicU64::new(0),
+            reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+            latency: std::array::from_fn(|_| AtomicU64::new(0)),
+        }
+    }
+}
+
+impl ServiceStatistics {
+    /// Counts one latency. Only the row's own thread may call it.
+    pub fn record_latency(&self, latency_ns: u64) {
+        bump(&self.latency[bucket(latency_ns)], 1);
+        bump(&self.latency_sum_ns, latency_ns);
+    }
+}
+
+/// Adds to a counter that has one writer: a plain load and store, without a locked instruction.
+pub(crate) fn bump(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Ordering::Relaxed).wrapping_add(by), Ordering::Relaxed);
+}
+
+/// The bucket of a latency: four to each power of two.
+fn bucket(latency_ns: u64) -> usize {
+    let value = latency_ns.max(4);
+    let power = 63 - value.leading_zeros() as usize;
+    let quarter = (value >> (power - 2)) as usize & 3;
+    ((power - 2) * 4 + quarter).min(LATENCY_BUCKETS - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_grow_with_the_latency_and_stay_in_range() {
+        let mut last = 0;
+        for shift in 0..64 {
+            let here = bucket(1_u64 << shift);
+            assert!(here >= last && here < LATENCY_BUCKETS);
+            last = here;
+        }
+        assert_eq!(bucket(u64::MAX), LATENCY_BUCKETS - 1);
+        assert_eq!(bucket(4), 0);
+        assert_eq!(bucket(5), 1);
+        assert_eq!(bucket(8), 4);
+    }
+}
