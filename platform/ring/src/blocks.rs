@@ -4,6 +4,7 @@
 //! generation is not its slot's is free, so freeing a slot frees its blocks at once, and a process that dies with
 //! blocks in its hands leaves nothing to repair.
 
+use gantry_segment::{CLASSES_MAX, Control};
 use gantry_sys::atomic::{AtomicU64, Ordering};
 
 use crate::slots::{Cursor, Slots};
@@ -42,45 +43,59 @@ impl BlockRef {
 }
 
 /// The tags of one class.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Class<'a> {
     block_bytes: u32,
     tags: &'a [AtomicU64],
 }
 
 /// All blocks of a node.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Blocks<'a> {
-    classes: Vec<Class<'a>>,
+    classes: [Class<'a>; CLASSES_MAX],
+    classes_count: usize,
     slots: Slots<'a>,
 }
 
 impl<'a> Blocks<'a> {
-    /// The blocks whose tags are given by class with the size of each class's blocks, sizes ascending.
-    pub fn new(classes: impl IntoIterator<Item = (u32, &'a [AtomicU64])>, slots: Slots<'a>) -> Self {
-        let classes = classes.into_iter().map(|(block_bytes, tags)| Class { block_bytes, tags }).collect();
-        Self { classes, slots }
+    /// The blocks whose tags are given by class with the size of each class's blocks, sizes ascending; classes
+    /// beyond [`CLASSES_MAX`] are left out.
+    pub fn new(tags: impl IntoIterator<Item = (u32, &'a [AtomicU64])>, slots: Slots<'a>) -> Self {
+        let mut classes = [Class::default(); CLASSES_MAX];
+        let mut classes_count = 0;
+        for (class, (block_bytes, tags)) in classes.iter_mut().zip(tags) {
+            *class = Class { block_bytes, tags };
+            classes_count += 1;
+        }
+        Self { classes, classes_count, slots }
+    }
+
+    /// The blocks of a node.
+    pub fn of(control: &'a Control) -> Self {
+        let classes = control.dimensions().classes.iter().enumerate();
+        let tags = classes.map(|(class, size)| (size.block_bytes, control.block_tags(class)));
+        Self::new(tags, Slots::new(control.slots()))
     }
 
     /// How many classes there are.
     pub fn classes_count(&self) -> usize {
-        self.classes.len()
+        self.classes_count
     }
 
     /// Bytes of a block of this class; 0 when there is no such class.
     pub fn block_bytes(&self, class: u8) -> u32 {
-        self.classes.get(usize::from(class)).map_or(0, |class| class.block_bytes)
+        self.classes().get(usize::from(class)).map_or(0, |class| class.block_bytes)
     }
 
     /// The smallest class whose blocks hold `bytes`; `None` when none does.
     pub fn class_for(&self, bytes: u32) -> Option<u8> {
-        self.classes.iter().position(|class| class.block_bytes >= bytes).map(|class| class as u8)
+        self.classes().iter().position(|class| class.block_bytes >= bytes).map(|class| class as u8)
     }
 
     /// Claims a free block of exactly this class, looking from the cursor on; `None` when all are taken.
     /// Does not block.
     pub fn claim(&self, class: u8, slot: SlotRef, kind: BlockKind, cursor: &mut Cursor) -> Option<BlockRef> {
-        let tags = self.classes.get(usize::from(class))?.tags;
+        let tags = self.classes().get(usize::from(class))?.tags;
         let ours = tag(slot, kind);
         for step in 0..tags.len() {
             let index = (cursor.0 + step) % tags.len();
@@ -114,12 +129,16 @@ impl<'a> Blocks<'a> {
 
     /// How many blocks of a class are taken now. Walks the class.
     pub fn taken_count(&self, class: u8) -> usize {
-        let tags = self.classes.get(usize::from(class)).map_or(&[][..], |class| class.tags);
+        let tags = self.classes().get(usize::from(class)).map_or(&[][..], |class| class.tags);
         tags.iter().filter(|tag| !self.is_free(tag.load(Ordering::Acquire))).count()
     }
 
+    fn classes(&self) -> &[Class<'a>] {
+        &self.classes[..self.classes_count]
+    }
+
     fn place(&self, block: BlockRef) -> Option<&'a AtomicU64> {
-        self.classes.get(usize::from(block.class))?.tags.get(block.index as usize)
+        self.classes().get(usize::from(block.class))?.tags.get(block.index as usize)
     }
 
     fn is_free(&self, tag: u64) -> bool {

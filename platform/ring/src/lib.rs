@@ -13,6 +13,8 @@
 
 mod blocks;
 mod doorbell;
+#[cfg(feature = "mutants")]
+pub mod mutants;
 mod queue;
 mod recover;
 mod slots;

@@ -11,6 +11,8 @@
 use gantry_segment::RingRow;
 use gantry_sys::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "mutants")]
+use crate::mutants::{self, Mutant};
 use crate::slots::Slots;
 use crate::word::{Generation, Owner, SlotRef, State, Word};
 
@@ -72,6 +74,23 @@ impl<'a> Queue<'a> {
         Self { row, cells, slots, live }
     }
 
+    /// Hands a filled slot to the workers: makes it queued, then pushes its entry. A worker that met the entry before
+    /// the slot was queued would drop it as stale, so the order must not be the other way round.
+    ///
+    /// # Errors
+    /// The word as it is, when the slot is not `owner`'s to publish.
+    pub fn submit(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::PushBeforeQueued) {
+            let _ = self.push(slot);
+            return self.slots.publish(slot, owner);
+        }
+        self.slots.publish(slot, owner)?;
+        // Full would mean a corrupt ring; the slot is queued all the same, and the next sweep pushes it again.
+        let _ = self.push(slot);
+        Ok(())
+    }
+
     /// Appends an entry. Its slot must already be in the state that this ring is for. Does not block; helps other
     /// producers forward and drops stale entries when the ring is full.
     ///
@@ -91,6 +110,8 @@ impl<'a> Queue<'a> {
                 self.advance(&self.row.tail, tail);
                 continue;
             }
+            #[cfg(feature = "mutants")]
+            let lap = if mutants::is(Mutant::NoLapCheck) { self.lap(tail).wrapping_sub(1) } else { lap };
             if lap != self.lap(tail).wrapping_sub(1) {
                 // The tail was stale. Writing here would overwrite a live entry.
                 spin();
@@ -103,6 +124,14 @@ impl<'a> Queue<'a> {
                 continue;
             }
             let entry = Cell { slot, lap: self.lap(tail) }.to_bits();
+            #[cfg(feature = "mutants")]
+            if mutants::is(Mutant::ReserveThenPublish) {
+                if self.advance(&self.row.tail, tail) {
+                    place.store(entry, Ordering::Release);
+                    return Ok(());
+                }
+                continue;
+            }
             // Release: pairs with the Acquire in `peek`; the slot's word is in its state before this.
             if place.compare_exchange(found, entry, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.advance(&self.row.tail, tail);
@@ -116,6 +145,10 @@ impl<'a> Queue<'a> {
     pub fn take(&self, owner: Owner) -> Option<SlotRef> {
         loop {
             let (head, slot) = self.peek()?;
+            #[cfg(feature = "mutants")]
+            if mutants::is(Mutant::HeadBeforeClaim) {
+                self.advance(&self.row.head, head);
+            }
             let taken = self.slots.take(slot, owner);
             // Whatever the outcome, the entry is spent: taken by us, by another, expired or of an earlier use.
             // The head moves only after the claim, so a death in between leaves a word that names us.

@@ -17,11 +17,20 @@
 use gantry_segment::SlotRow;
 use gantry_sys::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "mutants")]
+use crate::mutants::{self, Mutant};
 use crate::word::{Owner, SlotRef, State, Word};
 
 /// Where a process looks for its next free slot or block: its own hint, in its own memory.
 #[derive(Debug, Default, Clone)]
 pub struct Cursor(pub(crate) usize);
+
+impl Cursor {
+    /// A cursor that begins at `index`.
+    pub fn at(index: usize) -> Self {
+        Self(index)
+    }
+}
 
 /// All slots of a node.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +57,8 @@ impl<'a> Slots<'a> {
     /// A slot's word. An index that names no slot reads as a corrupt word, which no change starts from.
     pub fn word(&self, index: u16) -> Word {
         // Acquire: pairs with the Release half of every `change`; the fields that the word hands over are seen.
-        self.row(index).map_or(Word::from_bits(u64::MAX), |row| Word::from_bits(row.word.load(Ordering::Acquire)))
+        self.row(index)
+            .map_or(Word::from_bits(u64::MAX), |row| Word::from_bits(row.word.load(Ordering::Acquire)))
     }
 
     /// All slots with their words, each read once.
@@ -86,7 +96,7 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// The word as it is, when the slot is not `owner`'s to publish.
     pub fn publish(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
-        self.from_filling(slot, owner, State::Queued)
+        self.leave_filling(slot, owner, State::Queued)
     }
 
     /// Marks a slot done that the communication process answered by itself.
@@ -94,7 +104,7 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn answer(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
-        self.from_filling(slot, owner, State::Done)
+        self.leave_filling(slot, owner, State::Done)
     }
 
     /// Parks a repeat until its original is done.
@@ -102,7 +112,7 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// As [`publish`](Self::publish).
     pub fn join(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
-        self.from_filling(slot, owner, State::Joined)
+        self.leave_filling(slot, owner, State::Joined)
     }
 
     /// Takes a queued slot for running. The ring's head may be advanced only after this.
@@ -148,6 +158,12 @@ impl<'a> Slots<'a> {
     /// # Errors
     /// The word as it is, when a worker was faster.
     pub fn expire(&self, slot: SlotRef) -> Result<(), Word> {
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::ExpireStraightToFree) {
+            let word = self.word(slot.index);
+            let is_ours = word.is(State::Queued) && word.generation() == slot.generation;
+            return if is_ours { self.change(slot.index, word, word.freed()) } else { Err(word) };
+        }
         self.step(slot, &[State::Queued], State::Expired)
     }
 
@@ -166,8 +182,11 @@ impl<'a> Slots<'a> {
     pub fn retry(&self, slot: SlotRef) -> Result<SlotRef, Word> {
         let word = self.word(slot.index);
         let is_lost = word.is(State::Lost) || word.is(State::Uncommitted);
-        let generation = word.generation().retry().filter(|_| is_lost && word.generation() == slot.generation);
+        let generation =
+            word.generation().retry().filter(|_| is_lost && word.generation() == slot.generation);
         let Some(generation) = generation else { return Err(word) };
+        #[cfg(feature = "mutants")]
+        let generation = if mutants::is(Mutant::NoAttemptCount) { word.generation() } else { generation };
         self.change(slot.index, word, Word::new(State::Queued, word.owner(), generation))?;
         Ok(SlotRef { index: slot.index, generation })
     }
@@ -200,7 +219,7 @@ impl<'a> Slots<'a> {
         compare_and_swap(&row.word, from, to)
     }
 
-    fn from_filling(&self, slot: SlotRef, owner: Owner, to: State) -> Result<(), Word> {
+    fn leave_filling(&self, slot: SlotRef, owner: Owner, to: State) -> Result<(), Word> {
         let from = Word::new(State::Filling, owner, slot.generation);
         self.change(slot.index, from, Word::new(to, owner, slot.generation))
     }

@@ -62,7 +62,7 @@ impl Owner {
     pub const NONE: Self = Self { row: 0, epoch: 0 };
 
     /// The process in `row` of life `epoch`, of which 20 bits are kept.
-    pub fn new(row: u8, epoch: u32) -> Self {
+    pub const fn new(row: u8, epoch: u32) -> Self {
         Self { row, epoch: epoch & 0xf_ffff }
     }
 

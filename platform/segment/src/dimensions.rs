@@ -67,7 +67,13 @@ impl Dimensions {
         within("connections", self.connections, 1, CONNECTIONS_MAX, "1 to 1,000,000")?;
         within("receive_buffers", self.receive_buffers, 1, 1 << 20, "1 to 1,048,576")?;
         within("receive_buffer_bytes", self.receive_buffer_bytes, 1 << 10, 1 << 24, "1 KiB to 16 MiB")?;
-        within("out_records", self.out_records, self.io_threads, 1 << 24, "at least one for each I/O thread")?;
+        within(
+            "out_records",
+            self.out_records,
+            self.io_threads,
+            1 << 24,
+            "at least one for each I/O thread",
+        )?;
         within("services", self.services, 1, 1 << 20, "1 to 1,048,576")?;
         within("libraries", self.libraries, 1, 1 << 16, "1 to 65,536")?;
         within("window_entries", self.window_entries, 8, 1 << 24, "8 to 16,777,216")?;

@@ -127,7 +127,8 @@ impl Header {
     /// [`SegmentError::Dimension`] when the header holds a size that cannot be.
     pub fn dimensions(&self) -> Result<Dimensions, SegmentError> {
         let figure = |index: usize| self.figures[index].load(Ordering::Relaxed);
-        let classes = self.classes.iter().map(|place| place.load(Ordering::Relaxed)).filter(|word| *word != 0);
+        let classes =
+            self.classes.iter().map(|place| place.load(Ordering::Relaxed)).filter(|word| *word != 0);
         let dimensions = Dimensions {
             slots: figure(0),
             processes: figure(1),
@@ -148,7 +149,12 @@ impl Header {
     }
 
     /// Refuses a segment made for other sizes than `wanted`.
-    pub(crate) fn compare(&self, wanted: &Dimensions, what: &'static str, id: &str) -> Result<(), SegmentError> {
+    pub(crate) fn compare(
+        &self,
+        wanted: &Dimensions,
+        what: &'static str,
+        id: &str,
+    ) -> Result<(), SegmentError> {
         let found = self.dimensions()?;
         let other = |field, found: u64, wanted: u64| SegmentError::OtherSizes {
             what,

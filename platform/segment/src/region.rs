@@ -68,7 +68,8 @@ impl Region {
     /// When `bytes` is zero or not representable; aborts when memory is exhausted.
     pub fn heap(bytes: usize) -> Self {
         assert!(bytes > 0, "a region has at least one byte");
-        let layout = Layout::from_size_align(bytes, 4096).expect("a test region is smaller than the address space");
+        let layout =
+            Layout::from_size_align(bytes, 4096).expect("a test region is smaller than the address space");
         // SAFETY: the layout has a size above zero.
         let memory = unsafe { alloc_zeroed(layout) };
         let Some(base) = NonNull::new(memory) else { handle_alloc_error(layout) };

@@ -135,7 +135,8 @@ impl Segments {
     /// As [`find`](Self::find).
     pub fn look_up(backend: Backend, name: &str) -> Result<Option<Handoff>, SegmentError> {
         let find = |kind: SegmentKind| {
-            shm::find(&key(backend, name, kind)).map_err(|cause| SegmentError::System { what: kind.name(), cause })
+            shm::find(&key(backend, name, kind))
+                .map_err(|cause| SegmentError::System { what: kind.name(), cause })
         };
         let control = find(SegmentKind::Control)?;
         let blocks = find(SegmentKind::Blocks)?;
@@ -223,7 +224,8 @@ impl Segments {
 
     /// The directory.
     pub fn directory(&self) -> Directory<'_> {
-        let entries = self.directory.many(HEADER_PAGE, NUMBERS).expect("its size was checked when it was attached");
+        let entries =
+            self.directory.many(HEADER_PAGE, NUMBERS).expect("its size was checked when it was attached");
         Directory { entries, pages: self.control.pages() }
     }
 
@@ -252,9 +254,9 @@ fn key(backend: Backend, name: &str, kind: SegmentKind) -> SegmentKey {
     match backend {
         Backend::SysV { key } => {
             let base = key.unwrap_or_else(|| {
-                let hash = name.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
-                    (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
-                });
+                let hash = name
+                    .bytes()
+                    .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
                 (hash & 0x7fff_fffc) as i32
             });
             SegmentKey::SysV((base & !3) | kind as i32)
