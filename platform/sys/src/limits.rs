@@ -1,0 +1,74 @@
+//! Resource limits of the process.
+
+use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+/// The process may not have as many descriptors as it wants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{wanted} descriptors wanted, at most {hard} allowed: lower [comm] connections_max, \
+     or raise LimitNOFILE (systemd) or `ulimit -Hn`"
+)]
+pub struct NofileError {
+    /// How many were asked for.
+    pub wanted: u64,
+    /// The hard limit: how many this user may have.
+    pub hard: u64,
+}
+
+/// Sees to it that this process may have `wanted` descriptors open, and returns how many it may now have (at
+/// least `wanted`).
+///
+/// Never lowers a limit. Above the hard limit it works with CAP_SYS_RESOURCE only, up to `fs.nr_open`.
+///
+/// # Errors
+/// [`NofileError`] if so many are not allowed; the limit is then as it was.
+pub fn raise_nofile(wanted: u64) -> Result<u64, NofileError> {
+    let (soft, hard) =
+        getrlimit(Resource::RLIMIT_NOFILE).expect("asking for a limit fails for a bad address only");
+    if soft >= wanted {
+        return Ok(soft);
+    }
+    let set: Result<(), Errno> = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted));
+    // The kernel's reasons (no right, above `fs.nr_open`) all come to the same: so many are not allowed.
+    set.map(|()| wanted).map_err(|_| NofileError { wanted, hard })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::{Mutex, PoisonError};
+
+    /// The limit belongs to the whole process, so tests that share one take turns.
+    static TURN: Mutex<()> = Mutex::new(());
+
+    #[test]
+    fn limit_that_is_high_enough_is_left_alone() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        assert_eq!(raise_nofile(1), Ok(soft));
+        assert_eq!(raise_nofile(soft), Ok(soft));
+    }
+
+    #[test]
+    fn soft_limit_is_raised_up_to_the_hard_one() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        setrlimit(Resource::RLIMIT_NOFILE, soft.min(200), hard).unwrap();
+        let wanted = hard.min(300);
+        assert_eq!(raise_nofile(wanted), Ok(wanted.max(soft.min(200))));
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().1, hard);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    }
+
+    #[test]
+    fn more_than_the_kernel_ever_allows_is_refused_with_both_figures() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let wanted = 1 << 40;
+        let refusal = raise_nofile(wanted).unwrap_err();
+        assert_eq!(refusal, NofileError { wanted, hard });
+        assert!(refusal.to_string().contains(&hard.to_string()), "{refusal}");
+        assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (soft, hard));
+    }
+}

@@ -1,0 +1,62 @@
+//! Sockets: listeners, identity, and transfers straight from and into shared memory.
+
+mod listen;
+mod transfer;
+
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::AsFd;
+
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials as KernelCredentials};
+use socket2::SockRef;
+
+pub use listen::{listen_tcp, listen_unix};
+pub use transfer::{PARTS_MAX, Span, recv, send};
+
+/// Who is at the other end of a Unix socket, as the kernel noted it when they connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerCredentials {
+    /// Pid of the process; it may have ended or handed the socket on since.
+    pub pid: i32,
+    /// Its effective user id.
+    pub uid: u32,
+    /// Its effective group id.
+    pub gid: u32,
+}
+
+/// The kernel's number for a socket (`SO_COOKIE`): the same in every process that holds it, never given to
+/// another until the machine restarts.
+///
+/// # Errors
+/// `ENOTSOCK` if the descriptor is no socket.
+pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
+    SockRef::from(&socket).cookie()
+}
+
+/// Asks who is at the other end of a connected Unix socket.
+///
+/// # Errors
+/// `ENOTSOCK` if the descriptor is no socket. Of a TCP socket the kernel tells pid 0 and impossible ids.
+pub fn peer(socket: impl AsFd) -> io::Result<PeerCredentials> {
+    let told = getsockopt(&socket, KernelCredentials)?;
+    Ok(PeerCredentials { pid: told.pid(), uid: told.uid(), gid: told.gid() })
+}
+
+/// Ends one or both directions of a connection, for all processes that hold it.
+///
+/// # Errors
+/// `ENOTCONN` if the other side was quicker.
+pub fn shutdown(socket: impl AsFd, how: Shutdown) -> io::Result<()> {
+    SockRef::from(&socket).shutdown(how)
+}
+
+/// Switches the delay of small TCP segments (Nagle) off or on again.
+///
+/// # Errors
+/// `EOPNOTSUPP` or `ENOPROTOOPT` for a socket that is not TCP.
+pub fn set_nodelay(socket: impl AsFd, nodelay: bool) -> io::Result<()> {
+    SockRef::from(&socket).set_tcp_nodelay(nodelay)
+}
+
+#[cfg(test)]
+mod tests;
