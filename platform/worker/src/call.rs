@@ -1,0 +1,114 @@
+//! What a running call is lent.
+
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
+use gantry_message::ServiceNumber;
+use gantry_ring::Cursor;
+use gantry_serials::Serials;
+use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
+
+use crate::reply::ReplyRoom;
+use crate::sources::Sources;
+use crate::sql::{self, Limit, Rows};
+use crate::write::{Identity, Transaction, draw, on};
+
+/// The data source that serial numbers are drawn from.
+pub(crate) const SERIAL_SOURCE: &str = "main";
+
+/// One call's view of the worker.
+pub(crate) struct Lent<'w, 'a> {
+    pub(crate) number: ServiceNumber,
+    pub(crate) sources: &'w mut Sources,
+    pub(crate) serials: &'w mut Serials,
+    pub(crate) cursors: &'w mut [Cursor],
+    pub(crate) reply: ReplyRoom<'a>,
+    pub(crate) transaction: Transaction,
+    /// Who asks for what; `None` for a read, which needs no row of its own.
+    pub(crate) write: Option<Identity>,
+    /// The request's deadline, to which every statement is cut.
+    pub(crate) limit: Limit,
+}
+
+impl Lent<'_, '_> {
+    fn enter(&mut self, source: &str) -> Result<(), SqlError> {
+        self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit)
+    }
+}
+
+impl Lender for Lent<'_, '_> {
+    fn time_left(&self) -> Duration {
+        self.limit.left()
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.limit.left().is_zero() || self.transaction.stopped.is_some()
+    }
+
+    fn reply_reserve(&mut self, bytes: usize) -> Result<NonNull<[u8]>, ReplyError> {
+        self.reply.reserve(bytes, self.cursors)
+    }
+
+    fn reply_commit(&mut self, bytes: usize) -> Result<(), ReplyError> {
+        self.reply.commit(bytes)
+    }
+
+    fn sql_execute(&mut self, source: &str, text: &str, params: &[SqlValue<'_>]) -> Result<u64, SqlError> {
+        self.enter(source)?;
+        let params: Vec<_> = params.iter().map(sql::parameter).collect();
+        let limit = self.limit.left();
+        let result = on(self.sources, source, |connection| connection.execute(text, &params, limit));
+        result.map_err(|error| sql::error(&error))
+    }
+
+    fn sql_query(
+        &mut self,
+        source: &str,
+        text: &str,
+        params: &[SqlValue<'_>],
+        rows_max: u32,
+    ) -> Result<Box<dyn ResultSet>, SqlError> {
+        self.enter(source)?;
+        let params: Vec<_> = params.iter().map(sql::parameter).collect();
+        let limit = self.limit.left();
+        let result =
+            on(self.sources, source, |connection| connection.query(text, &params, rows_max as usize, limit));
+        match result {
+            Ok(set) => Ok(Box::new(Rows::new(set))),
+            Err(error) => Err(sql::error(&error)),
+        }
+    }
+
+    fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError> {
+        let refuse = |error: SqlError| {
+            let kind = SerialErrorKind::Unavailable;
+            SerialError { kind, message: error.message }
+        };
+        if self.write.is_none() {
+            let message = "a service of kind read draws no serials";
+            return Err(refuse(SqlError::new(SqlErrorKind::ReadOnly, message)));
+        }
+        // The request's row comes first here too, so that a repeat is given the serials of the first time.
+        self.enter(SERIAL_SOURCE).map_err(refuse)?;
+        serials.extend(draw(self.sources, self.serials, SERIAL_SOURCE, kind, count, self.limit)?);
+        Ok(())
+    }
+
+    fn is_log_enabled(&self, level: Level) -> bool {
+        match level {
+            Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
+            Level::Warn => tracing::enabled!(tracing::Level::WARN),
+            Level::Error => tracing::enabled!(tracing::Level::ERROR),
+        }
+    }
+
+    fn log(&mut self, level: Level, text: &str) {
+        let service = self.number;
+        match level {
+            Level::Debug => tracing::debug!(%service, "{text}"),
+            Level::Warn => tracing::warn!(%service, "{text}"),
+            Level::Error => tracing::error!(%service, "{text}"),
+        }
+    }
+}

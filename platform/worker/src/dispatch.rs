@@ -1,0 +1,275 @@
+//! From a taken slot to a whole reply.
+
+use std::ptr::NonNull;
+
+use gantry_message::{CallerName, Kind, RequestId, ServiceNumber, Status};
+use gantry_ring::{BlockKind, BlockRef, SlotRef};
+use gantry_segment::SlotRow;
+use gantry_service_host::{Instance, Outcome, RequestView, business_body, call};
+use gantry_sys::atomic::Ordering;
+use gantry_sys::bytes::SharedBytes;
+use gantry_sys::clock;
+
+use crate::call::Lent;
+use crate::outcome::{self, Question};
+use crate::reply::ReplyRoom;
+use crate::run::Worker;
+use crate::sql::Limit;
+use crate::write::{Identity, Stopped, Transaction};
+
+/// What a slot's row says of its request, read once and checked.
+struct Facts {
+    service: ServiceNumber,
+    kind: Kind,
+    caller: CallerName,
+    request_id: RequestId,
+    deadline_ns: u64,
+}
+
+impl<'a> Worker<'a> {
+    /// Runs the request in a slot that this worker has taken, and replies.
+    pub(crate) fn serve(&mut self, slot: SlotRef) {
+        let Some(row) = self.slots.row(slot.index) else { return };
+        let started_ns = clock::monotonic_ns();
+        row.started_ns.store(started_ns, Ordering::Relaxed);
+        let mut room = ReplyRoom::new(self.blocks, self.segments.bodies(), slot);
+        let Some(facts) = Facts::read(row) else {
+            tracing::error!(slot = slot.index, "the slot's request is damaged; answered 500");
+            return self.reply(slot, row, Status::PlatformFault, &room);
+        };
+        if started_ns >= facts.deadline_ns {
+            return self.reply(slot, row, Status::BudgetSpent, &room);
+        }
+        self.begin_running(slot, row, started_ns);
+        let status = match self.request_body(slot, row) {
+            None => {
+                tracing::error!(slot = slot.index, "the request's block is not the slot's; answered 500");
+                Status::PlatformFault
+            }
+            Some(body) if facts.service == ServiceNumber::OUTCOME => self.outcome(&facts, body, &mut room),
+            Some(body) => return self.run_service(slot, row, &facts, body, room),
+        };
+        self.reply(slot, row, status, &room);
+    }
+
+    fn outcome(&mut self, facts: &Facts, body: SharedBytes<'_>, room: &mut ReplyRoom<'_>) -> Status {
+        let Some(question) = Question::read(facts.caller, &body.to_vec()) else {
+            return self.write_business(
+                room,
+                "bad_request",
+                Some("body"),
+                "the body must be a request id of 24 bytes",
+            );
+        };
+        match outcome::answer(&mut self.sources, &question, Limit(facts.deadline_ns)) {
+            Ok(reply) => match room.write(&reply, &mut self.cursors) {
+                Ok(()) => Status::Done,
+                Err(_) => Status::Full,
+            },
+            Err(error) => {
+                tracing::error!(request_id = %question.request_id, %error, "the outcome cannot be asked");
+                Status::PlatformFault
+            }
+        }
+    }
+
+    fn run_service(
+        &mut self,
+        slot: SlotRef,
+        row: &SlotRow,
+        facts: &Facts,
+        body: SharedBytes<'_>,
+        room: ReplyRoom<'_>,
+    ) {
+        let Some(instance) = self.libraries.instance(facts.service) else {
+            tracing::error!(service = %facts.service, "this worker does not hold the service's library; answered 103");
+            return self.reply(slot, row, Status::ServiceStopped, &room);
+        };
+        let write = (facts.kind != Kind::Read).then(|| facts.identity(row));
+        let mut lent = Lent {
+            number: facts.service,
+            sources: &mut self.sources,
+            serials: &mut self.serials,
+            cursors: &mut self.cursors,
+            reply: room,
+            transaction: Transaction::default(),
+            write,
+            limit: Limit(facts.deadline_ns),
+        };
+        let start = NonNull::new(body.as_ptr()).unwrap_or(NonNull::dangling());
+        let view = RequestView {
+            number: facts.service,
+            caller: facts.caller,
+            request_id: facts.request_id,
+            body: NonNull::slice_from_raw_parts(start, body.len()),
+        };
+        let outcome = call(&instance, &mut lent, view);
+        let Lent { reply: room, transaction, write, .. } = lent;
+        self.settle(slot, row, &instance, Called { outcome, transaction, write, room });
+    }
+
+    /// Ends the transaction as the call's outcome says, and replies.
+    fn settle(&mut self, slot: SlotRef, row: &SlotRow, instance: &Instance, mut called: Called<'_>) {
+        if let Some(stopped) = called.transaction.stopped.take() {
+            called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            let status = self.replay(&mut called.room, stopped);
+            return self.reply(slot, row, status, &called.room);
+        }
+        let status = match std::mem::replace(&mut called.outcome, Outcome::Done) {
+            Outcome::Done => return self.commit(slot, row, called),
+            Outcome::Business { code, field, message } => {
+                called.transaction.roll_back(&mut self.sources, &mut self.serials);
+                self.refuse(&mut called, &code, field.as_deref(), &message)
+            }
+            Outcome::Failed { message } => {
+                called.transaction.roll_back(&mut self.sources, &mut self.serials);
+                tracing::error!(service = %instance.number(), message, "the service failed; answered 306");
+                called.room.clear();
+                Status::ServiceFailed
+            }
+        };
+        self.reply(slot, row, status, &called.room);
+    }
+
+    fn commit(&mut self, slot: SlotRef, row: &SlotRow, mut called: Called<'_>) {
+        let identity = called.write.as_ref().filter(|_| called.transaction.is_open());
+        let Some(identity) = identity else {
+            called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            return self.reply(slot, row, Status::Done, &called.room);
+        };
+        let reply = called.room.to_vec();
+        let kept_max = self.reply_bytes_max;
+        let finished =
+            called.transaction.finish(&mut self.sources, identity, Status::Done.code(), &reply, kept_max);
+        if let Err(error) = finished {
+            called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            tracing::error!(%error, "the reply could not be recorded; rolled back, answered 306");
+            called.room.clear();
+            return self.reply(slot, row, Status::ServiceFailed, &called.room);
+        }
+        self.write_reply(row, Status::Done, &called.room);
+        // From here on a death leaves a slot that is queued again: the request's row in the database tells the next
+        // worker whether the commit was reached.
+        if self.slots.execute(slot, self.owner).is_err() {
+            tracing::error!(slot = slot.index, "the slot was taken from a living worker; rolled back");
+            called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            return;
+        }
+        match called.transaction.commit(&mut self.sources, &mut self.serials) {
+            Ok(()) => self.finish(slot, row),
+            Err(error) => {
+                tracing::error!(%error, "the commit failed");
+                let is_unknown = matches!(error.kind, gantry_datasource::ErrorKind::ConnectionLost);
+                called.room.clear();
+                let status = if is_unknown { Status::PlatformFault } else { Status::ServiceFailed };
+                self.reply(slot, row, status, &called.room);
+            }
+        }
+    }
+
+    fn replay(&mut self, room: &mut ReplyRoom<'_>, stopped: Stopped) -> Status {
+        room.clear();
+        match stopped {
+            Stopped::Conflict => Status::RequestIdReused,
+            Stopped::Replay { status, reply } => {
+                let written = room.write(&reply.unwrap_or_default(), &mut self.cursors);
+                match (Status::from_code(status), written) {
+                    (Some(status), Ok(())) => status,
+                    // It was done, but there is no room to say what: ask again.
+                    _ => Status::PlatformFault,
+                }
+            }
+        }
+    }
+
+    /// Makes the 304, and records it if the transaction had begun.
+    fn refuse(&mut self, called: &mut Called<'_>, code: &str, field: Option<&str>, message: &str) -> Status {
+        let status = self.write_business(&mut called.room, code, field, message);
+        let identity = called.write.as_ref().filter(|_| called.transaction.is_open());
+        let Some(identity) = identity.filter(|_| status == Status::BusinessError) else { return status };
+        let body = called.room.to_vec();
+        let kept_max = self.reply_bytes_max;
+        let sources = &mut self.sources;
+        match called.transaction.record_error(sources, identity, status.code(), &body, kept_max) {
+            Ok(None) => status,
+            Ok(Some(recorded)) => {
+                let stopped = Stopped::Replay { status: recorded.status, reply: recorded.reply };
+                self.replay(&mut called.room, stopped)
+            }
+            Err(error) => {
+                // Unrecorded, a repeat would run again: say so instead of promising.
+                tracing::error!(%error, "a business error could not be recorded; answered 306");
+                called.room.clear();
+                Status::ServiceFailed
+            }
+        }
+    }
+
+    fn write_business(
+        &mut self,
+        room: &mut ReplyRoom<'_>,
+        code: &str,
+        field: Option<&str>,
+        message: &str,
+    ) -> Status {
+        match room.write(&business_body(code, field, message), &mut self.cursors) {
+            Ok(()) => Status::BusinessError,
+            Err(error) => {
+                tracing::error!(%error, "no room for a business error; answered 306");
+                room.clear();
+                Status::ServiceFailed
+            }
+        }
+    }
+
+    fn request_body(&self, slot: SlotRef, row: &SlotRow) -> Option<SharedBytes<'a>> {
+        let bytes = row.request_bytes.load(Ordering::Relaxed) as usize;
+        let Some(block) = BlockRef::from_bits(row.request_block.load(Ordering::Relaxed)) else {
+            return (bytes == 0).then(|| SharedBytes::from_private(&mut []));
+        };
+        if !self.blocks.is_held(block, slot, BlockKind::Request) {
+            return None;
+        }
+        let place = self.segments.bodies().block(usize::from(block.class), block.index as usize)?;
+        place.slice(..bytes)
+    }
+}
+
+/// A call that has returned.
+struct Called<'a> {
+    outcome: Outcome,
+    transaction: Transaction,
+    write: Option<Identity>,
+    room: ReplyRoom<'a>,
+}
+
+impl Facts {
+    fn read(row: &SlotRow) -> Option<Self> {
+        let service = ServiceNumber::new(row.service.load(Ordering::Relaxed)).ok()?;
+        let kind = Kind::from_code((row.flags.load(Ordering::Relaxed) >> 8) as u8);
+        let mut id = [0_u8; 24];
+        for (bytes, word) in id.chunks_exact_mut(8).zip(&row.request_id) {
+            bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
+        }
+        let mut caller = [0_u8; 32];
+        let caller_bytes = row.caller.copy_to(&mut caller);
+        Some(Self {
+            service,
+            kind: kind.or(service.is_platform().then_some(Kind::Other))?,
+            caller: CallerName::new(&caller[..caller_bytes]).ok()?,
+            request_id: RequestId::new(id).ok()?,
+            deadline_ns: row.deadline_ns.load(Ordering::Relaxed),
+        })
+    }
+
+    fn identity(&self, row: &SlotRow) -> Identity {
+        let [high, low] = &row.body_hash;
+        let (high, low) = (high.load(Ordering::Relaxed), low.load(Ordering::Relaxed));
+        Identity {
+            caller: self.caller,
+            request_id: self.request_id,
+            service: self.service,
+            body_hash: format!("{high:016x}{low:016x}"),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The worker's loop: follow the tables, take, serve, sleep.
+
+use std::time::Duration;
+
+use gantry_datasource::Access;
+use gantry_message::{Policy, Queue as QueueName, Status};
+use gantry_ring::{Blocks, Cursor, Doorbell, Owner, Queue, SlotRef, Slots};
+use gantry_segment::{CLASSES_MAX, ProcessRow, ProcessState, Segments, SlotRow};
+use gantry_serials::{SerialType, Serials};
+use gantry_settings::Settings;
+use gantry_sys::atomic::{AtomicBool, Ordering};
+use gantry_sys::eventfd::EventFd;
+use gantry_sys::{clock, signal};
+
+use crate::libraries::Libraries;
+use crate::reply::ReplyRoom;
+use crate::sources::Sources;
+use crate::{WorkerError, death_note};
+
+/// How long a worker sleeps at most before it shows that it is alive.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+/// How long after a library could not be loaded it is tried again.
+const LOAD_AGAIN_NS: u64 = 1_000_000_000;
+
+/// What a worker is started with.
+#[derive(Debug)]
+pub struct WorkerOptions {
+    /// The node's segments, attached.
+    pub segments: Segments,
+    /// Its row of the process table.
+    pub row: u8,
+    /// The life number of that row which is this process's.
+    pub epoch: u32,
+    /// Which queue it takes from.
+    pub queue: QueueName,
+    /// The configuration.
+    pub settings: Settings,
+    /// The eventfd of each I/O thread of the communication process.
+    pub doorbells: Vec<EventFd>,
+}
+
+/// The worker, as long as it lives.
+pub(crate) struct Worker<'a> {
+    pub(crate) segments: &'a Segments,
+    pub(crate) slots: Slots<'a>,
+    pub(crate) blocks: Blocks<'a>,
+    pub(crate) owner: Owner,
+    pub(crate) sources: Sources,
+    pub(crate) serials: Serials,
+    pub(crate) libraries: Libraries,
+    /// Where to look for a free block, for each class.
+    pub(crate) cursors: Vec<Cursor>,
+    /// The longest reply that is recorded whole, in bytes.
+    pub(crate) reply_bytes_max: usize,
+    requests: Queue<'a>,
+    row: &'a ProcessRow,
+    settings: Settings,
+    doorbells: Vec<EventFd>,
+    leave: &'static AtomicBool,
+    /// The directory generation that was last looked at, and when a failed one is tried again.
+    generation_seen: u64,
+    load_again_ns: u64,
+    log_level_seen: u32,
+}
+
+/// Runs a worker until it is told to leave (SIGTERM, or its row's `leave`). Blocks until then.
+///
+/// # Errors
+/// [`WorkerError`]; the process should end with code 1 then, and the supervisor starts another.
+pub fn run(options: WorkerOptions) -> Result<(), WorkerError> {
+    // Kept for the life of the process: the hooks of a dying process still write into its row.
+    let segments: &'static Segments = Box::leak(Box::new(options.segments));
+    let mut worker = Worker::new(
+        segments,
+        options.row,
+        options.epoch,
+        options.queue,
+        options.settings,
+        options.doorbells,
+    )?;
+    death_note::install(worker.row)?;
+    worker.row.set_state(ProcessState::Starting);
+    worker.follow_tables();
+    worker.row.set_state(ProcessState::Idle);
+    worker.take_until_told_to_leave();
+    worker.row.set_state(ProcessState::Stopping);
+    Ok(())
+}
+
+impl<'a> Worker<'a> {
+    fn new(
+        segments: &'a Segments,
+        row_index: u8,
+        epoch: u32,
+        queue: QueueName,
+        settings: Settings,
+        doorbells: Vec<EventFd>,
+    ) -> Result<Self, WorkerError> {
+        let control = segments.control();
+        let row = control.processes().get(usize::from(row_index));
+        let row = row.filter(|row| row.epoch.load(Ordering::Acquire) == epoch);
+        let Some(row) = row else { return Err(WorkerError::NotOurRow { row: row_index, epoch }) };
+        let slots = Slots::new(control.slots());
+        let (ring, access) = match queue {
+            QueueName::Read => (control.read_ring(), Access::ReadOnly),
+            QueueName::Write => (control.write_ring(), Access::ReadWrite),
+        };
+        let types: Vec<SerialType> =
+            settings.serial.types.iter().map(|(name, kind)| serial_type(name, kind)).collect();
+        Ok(Self {
+            segments,
+            slots,
+            blocks: Blocks::of(control),
+            owner: Owner::new(row_index, epoch),
+            sources: Sources::new(&settings, access)?,
+            serials: Serials::new(&types).map_err(|cause| WorkerError::Serials { cause })?,
+            libraries: Libraries::default(),
+            // Workers begin at different places, so that they do not fight for the same blocks.
+            cursors: (0..CLASSES_MAX).map(|_| Cursor::at(usize::from(row_index) * 61)).collect(),
+            reply_bytes_max: usize::try_from(settings.idempotency.reply_bytes_max).unwrap_or(usize::MAX),
+            requests: Queue::requests(ring, slots),
+            row,
+            settings,
+            doorbells,
+            leave: signal::terminate_flag(),
+            generation_seen: 0,
+            load_again_ns: 0,
+            log_level_seen: 0,
+        })
+    }
+
+    fn take_until_told_to_leave(&mut self) {
+        while !self.is_told_to_leave() {
+            self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+            self.follow_tables();
+            match self.requests.take(self.owner) {
+                Some(slot) => self.serve(slot),
+                None => self.wait_for_work(),
+            }
+        }
+    }
+
+    fn is_told_to_leave(&self) -> bool {
+        self.leave.load(Ordering::Relaxed) || self.row.leave.load(Ordering::Relaxed) != 0
+    }
+
+    fn wait_for_work(&self) {
+        let spin_ns = u64::try_from(self.settings.workers.spin.as_nanos()).unwrap_or(u64::MAX);
+        let started_ns = clock::monotonic_ns();
+        while clock::monotonic_ns() - started_ns < spin_ns {
+            if !self.requests.is_empty() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let is_work = || {
+            !self.requests.is_empty() || self.is_told_to_leave() || self.generation() != self.generation_seen
+        };
+        Doorbell::new(&self.row.bell).sleep(SLEEP_MAX, is_work);
+    }
+
+    fn generation(&self) -> u64 {
+        // Acquire: pairs with the Release of the supervisor; the rows of this generation are written.
+        self.segments.control().node().directory_generation.load(Ordering::Acquire)
+    }
+
+    /// Adopts a new generation of the service table, and a changed log level.
+    fn follow_tables(&mut self) {
+        let level = self.segments.control().node().log_level.load(Ordering::Relaxed);
+        if level != self.log_level_seen {
+            self.log_level_seen = level;
+            follow_log_level(level);
+        }
+        let generation = self.generation();
+        let is_new = generation != self.generation_seen;
+        let is_due = self.load_again_ns != 0 && clock::monotonic_ns() >= self.load_again_ns;
+        if !is_new && !is_due {
+            return;
+        }
+        self.generation_seen = generation;
+        let is_whole = self.libraries.adopt(self.segments.control(), &self.settings);
+        self.row.versions_held.store(self.libraries.held_count() as u32, Ordering::Relaxed);
+        if is_whole {
+            self.load_again_ns = 0;
+            // Release: whoever waits for this generation then sees that the old instances are out of use.
+            self.row.generation_served.store(generation, Ordering::Release);
+        } else {
+            self.load_again_ns = clock::monotonic_ns() + LOAD_AGAIN_NS;
+        }
+    }
+
+    /// Notes in the process row what runs from now on, for the supervisor.
+    pub(crate) fn begin_running(&self, slot: SlotRef, slot_row: &SlotRow, now_ns: u64) {
+        let service_index = slot_row.service_index.load(Ordering::Relaxed);
+        let service = self.segments.control().services().get(service_index as usize);
+        let is_killed = service
+            .is_none_or(|service| service.policy.load(Ordering::Relaxed) != u32::from(Policy::Answer.code()));
+        let timeout_ns = u64::from(slot_row.timeout_ms.load(Ordering::Relaxed)) * 1_000_000;
+        let kill_at_ns = if is_killed && timeout_ns > 0 { now_ns.saturating_add(timeout_ns) } else { 0 };
+        self.row.running_service.store(slot_row.service.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.row.running_service_index.store(service_index, Ordering::Relaxed);
+        self.row.running_since_ns.store(now_ns, Ordering::Relaxed);
+        self.row.running_slot.store(slot.to_bits(), Ordering::Relaxed);
+        self.row.set_state(ProcessState::Busy);
+        // Release: the supervisor that sees the time sees what it is for.
+        self.row.kill_at_ns.store(kill_at_ns, Ordering::Release);
+    }
+
+    /// Writes what the caller will be answered into the slot's row.
+    pub(crate) fn write_reply(&self, row: &SlotRow, status: Status, room: &ReplyRoom<'_>) {
+        let (block, bytes) = room.finished();
+        row.reply_status.store(u32::from(status.code()), Ordering::Relaxed);
+        row.reply_block.store(block, Ordering::Relaxed);
+        row.reply_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Writes the reply and hands the slot back.
+    pub(crate) fn reply(&self, slot: SlotRef, row: &SlotRow, status: Status, room: &ReplyRoom<'_>) {
+        self.write_reply(row, status, room);
+        self.finish(slot, row);
+    }
+
+    /// Hands the slot, whose reply is written, to its home I/O thread.
+    pub(crate) fn finish(&self, slot: SlotRef, row: &SlotRow) {
+        // The deadline of this request must not strike what comes after it.
+        self.row.kill_at_ns.store(0, Ordering::Release);
+        let home = (row.flags.load(Ordering::Relaxed) & 0xff) as usize;
+        if let Err(word) = self.slots.finish(slot, self.owner) {
+            tracing::error!(
+                ?word,
+                slot = slot.index,
+                "the slot was taken from a living worker; its reply is dropped"
+            );
+        } else {
+            self.push_reply(slot, home);
+        }
+        self.row.running_slot.store(0, Ordering::Relaxed);
+        self.row.running_service.store(0, Ordering::Relaxed);
+        let count = self.row.requests_count.load(Ordering::Relaxed);
+        self.row.requests_count.store(count.wrapping_add(1), Ordering::Relaxed);
+        self.row.set_state(ProcessState::Idle);
+    }
+
+    fn push_reply(&self, slot: SlotRef, home: usize) {
+        let control = self.segments.control();
+        let (Some(thread), Some(doorbell)) = (control.threads().get(home), self.doorbells.get(home)) else {
+            tracing::error!(
+                home,
+                slot = slot.index,
+                "the slot names no I/O thread; its reply waits for a sweep"
+            );
+            return;
+        };
+        if Queue::replies(control.reply_ring(home), self.slots).push(slot).is_err() {
+            thread.sweep.store(1, Ordering::Release);
+        }
+        if Doorbell::new(&thread.sleeping).claim_wake() {
+            doorbell.signal();
+        }
+    }
+}
+
+fn serial_type(name: &str, kind: &gantry_settings::SerialType) -> SerialType {
+    SerialType { name: name.to_owned(), range: kind.range, format: kind.format.as_str().to_owned() }
+}
+
+fn follow_log_level(code: u32) {
+    let level = match code {
+        1 => gantry_telemetry::Level::Error,
+        2 => gantry_telemetry::Level::Warn,
+        3 => gantry_telemetry::Level::Debug,
+        _ => return,
+    };
+    if let Err(error) = gantry_telemetry::set_level(level) {
+        tracing::error!(%error, "the log level cannot be changed");
+    }
+}
