@@ -1,1 +1,66 @@
-//! Benchmarks, each with its peer in the same run.
+//! Benchmarks, each with its peer in the same run; this library keeps the figures.
+//!
+//! The machines are shared and noisy, so a figure is the median of several rounds with the lowest and the highest
+//! beside it, and a claim is the ratio to the peer that ran in turn with it.
+
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// The rounds of one contender.
+#[derive(Debug, Clone)]
+pub struct Rounds {
+    name: String,
+    nanoseconds_each: Vec<f64>,
+}
+
+impl Rounds {
+    /// No rounds yet.
+    pub fn new(name: &str) -> Self {
+        Self { name: name.to_owned(), nanoseconds_each: Vec::new() }
+    }
+
+    /// Runs `work`, which does its thing `times` times, and notes how long each took.
+    pub fn run(&mut self, times: u32, work: impl FnOnce(u32)) {
+        let started = Instant::now();
+        work(times);
+        self.note(started.elapsed(), times);
+    }
+
+    /// Notes a round that was timed elsewhere.
+    pub fn note(&mut self, took: Duration, times: u32) {
+        self.nanoseconds_each.push(took.as_secs_f64() * 1e9 / f64::from(times));
+    }
+
+    /// The median of all rounds, in nanoseconds for each time; 0 when there was none.
+    pub fn median(&self) -> f64 {
+        let mut sorted = self.nanoseconds_each.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
+    }
+}
+
+impl fmt::Display for Rounds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let low = self.nanoseconds_each.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = self.nanoseconds_each.iter().copied().fold(0.0, f64::max);
+        let (name, median, count) = (&self.name, self.median(), self.nanoseconds_each.len());
+        write!(out, "{name:<44} {median:>10.0} ns  ({low:.0} to {high:.0} in {count} rounds)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_the_middle_round() {
+        let mut rounds = Rounds::new("x");
+        for nanoseconds in [500, 100, 300] {
+            rounds.note(Duration::from_nanos(nanoseconds), 10);
+        }
+        assert_eq!(rounds.median(), 30.0);
+        assert!(rounds.to_string().contains("(10 to 50 in 3 rounds)"));
+    }
+}

@@ -1,1 +1,39 @@
 //! Serial numbers: unique for ever, drawn from ranges leased in the database.
+//!
+//! Uniqueness rests on one table, `gantry_serial`: a range is taken by adding its length to `next_value` in one
+//! atomic statement, and what was added once is never added again. A process gives numbers out of its ranges
+//! without asking the database, and forgets what is left of them when it ends: gaps are allowed, repeats never.
+//!
+//! A range leased inside a caller's transaction comes undone when that is rolled back, and another process may
+//! lease it then. So [`Serials`] must be told how a transaction ended; see [`Serials::next`].
+//!
+//! What it does not do: it begins a transaction only where the caller has none, it orders nothing between
+//! processes, and it knows no Redis.
+//!
+//! ```
+//! use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
+//! use gantry_serials::{SerialType, Serials, prepare_table};
+//! use std::time::Duration;
+//!
+//! let folder = tempfile::tempdir()?;
+//! let source = SqliteSource::new("main", SqliteOptions::new(folder.path().join("data.db")));
+//! let mut connection = source.connect(Access::ReadWrite)?;
+//! prepare_table(&mut *connection)?;
+//!
+//! let recharge = SerialType { name: "recharge".into(), range: 1_000, format: "R{date}{seq:10}".into() };
+//! let mut serials = Serials::new(&[recharge])?;
+//! let drawn = serials.next(&mut *connection, "recharge", 2, 1_767_225_600_000, Duration::from_secs(5))?;
+//! assert_eq!(drawn, ["R202601010000000001", "R202601010000000002"]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+#![forbid(unsafe_code)]
+
+mod error;
+mod format;
+mod lease;
+pub mod limits;
+mod serials;
+
+pub use error::SerialError;
+pub use lease::prepare_table;
+pub use serials::{Mark, SerialType, Serials};

@@ -1,0 +1,291 @@
+//! The registry's operations, each one transaction.
+
+use crate::description::{LibraryDescription, ServiceDescription};
+use crate::error::RegistryError;
+use crate::limits::{HISTORY_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
+use crate::record::{LibraryRecord, ServiceRecord, Snapshot};
+use crate::table::{
+    DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, INSERT_LIBRARY, INSERT_SERVICE, MIGRATIONS, OWNER,
+    RAISE_GENERATION, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE, UPDATE_TIMEOUT,
+    read_generation, read_libraries, read_services,
+};
+use gantry_datasource::{
+    Access, Connection, Mode, SqliteConnection, SqliteOptions, Synchronous, ValueRef, migrate,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The open registry of a node.
+///
+/// Each call blocks for at most some tens of seconds, and mostly for a millisecond. Changes return the state that
+/// they made; one that changes nothing keeps the generation.
+#[derive(Debug)]
+pub struct Registry {
+    connection: SqliteConnection,
+}
+
+impl Registry {
+    /// Opens the registry's file, made if it is missing, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`Source`](RegistryError::Source): the file cannot be used.
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
+        let options = SqliteOptions::new(path).synchronous(Synchronous::Full).busy_timeout(STATEMENT_LIMIT);
+        let mut connection = SqliteConnection::open(&Arc::from("registry"), &options, Access::ReadWrite)?;
+        migrate(&mut connection, OWNER, MIGRATIONS)?;
+        Ok(Self { connection })
+    }
+
+    /// Reads everything, in one consistent view.
+    ///
+    /// # Errors
+    /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
+    pub fn snapshot(&mut self) -> Result<Snapshot, RegistryError> {
+        self.within(Mode::ReadOnly, read_snapshot)
+    }
+
+    /// The active build of the library with this name.
+    ///
+    /// # Errors
+    /// Those of [`snapshot`](Registry::snapshot).
+    pub fn find_library(&mut self, name: &str) -> Result<Option<LibraryRecord>, RegistryError> {
+        Ok(self.snapshot()?.library(name).cloned())
+    }
+
+    /// Puts a build of a library into force: its services are added or changed, those that it no longer has are
+    /// removed. What the operator set for a service that was there (stopped or started, rules, time-out) stays;
+    /// quarantine is lifted, since it was the old build's.
+    ///
+    /// # Errors
+    /// [`AlreadyDeployed`](RegistryError::AlreadyDeployed): this very build serves.
+    /// [`NumberTaken`](RegistryError::NumberTaken): another library has a service of the same number.
+    /// [`BadDescription`](RegistryError::BadDescription), [`TooManyServices`](RegistryError::TooManyServices),
+    /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
+    pub fn deploy(&mut self, library: &LibraryDescription) -> Result<Snapshot, RegistryError> {
+        library.check()?;
+        self.within(Mode::Write, |connection| {
+            let before = read_snapshot(connection)?;
+            check_deployable(&before, library)?;
+            write_library(connection, &before, library)?;
+            for service in before.services.iter().filter(|service| service.library == library.name) {
+                if !library.services.iter().any(|kept| kept.number == service.number) {
+                    connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
+                }
+            }
+            for service in &library.services {
+                write_service(connection, &before, library, service)?;
+            }
+            raise_generation(connection)
+        })
+    }
+
+    /// Starts or stops a service. Starting lifts its quarantine too.
+    ///
+    /// # Errors
+    /// [`UnknownService`](RegistryError::UnknownService), [`Damaged`](RegistryError::Damaged),
+    /// [`Source`](RegistryError::Source).
+    pub fn set_enabled(&mut self, number: u32, enabled: bool) -> Result<Snapshot, RegistryError> {
+        self.change_state(number, |service| Ok((enabled, service.quarantined && !enabled)))
+    }
+
+    /// Puts a version of a service out of service after repeated crashes, or back.
+    ///
+    /// # Errors
+    /// [`VersionReplaced`](RegistryError::VersionReplaced): another version serves by now, which is not to blame.
+    /// [`UnknownService`](RegistryError::UnknownService), [`Damaged`](RegistryError::Damaged),
+    /// [`Source`](RegistryError::Source).
+    pub fn set_quarantined(
+        &mut self,
+        number: u32,
+        version: &str,
+        quarantined: bool,
+    ) -> Result<Snapshot, RegistryError> {
+        self.change_state(number, |service| {
+            if service.version == version {
+                return Ok((service.enabled, quarantined));
+            }
+            Err(RegistryError::VersionReplaced {
+                number,
+                current: service.version.clone(),
+                asked: version.to_owned(),
+            })
+        })
+    }
+
+    /// Sets or clears rules of a service, all of them or none.
+    ///
+    /// Each is `key=value`, and `none` as the value clears it: `concurrency` (1 to 65536 at once), `rate` (0.001 to
+    /// 10000000 per second), `burst` (1 to 10000000), `threshold` (0 to 1), `refuse` (`true`, `false`), `timeout`
+    /// (`1ms` to `1h`), `policy` (`kill`, `answer`).
+    ///
+    /// # Errors
+    /// [`BadRule`](RegistryError::BadRule) names the legal keys or values.
+    /// [`UnknownService`](RegistryError::UnknownService), [`Damaged`](RegistryError::Damaged),
+    /// [`Source`](RegistryError::Source).
+    pub fn set_rule<S: AsRef<str>>(
+        &mut self,
+        number: u32,
+        assignments: &[S],
+    ) -> Result<Snapshot, RegistryError> {
+        self.within(Mode::Write, |connection| {
+            let before = read_snapshot(connection)?;
+            let service = before.service(number).ok_or(RegistryError::UnknownService { number })?;
+            let mut rule = service.rule.clone();
+            for assignment in assignments {
+                rule.assign(assignment.as_ref())?;
+            }
+            if rule == service.rule {
+                return Ok(before);
+            }
+            let params = [
+                rule.concurrency.into(),
+                rule.rate.into(),
+                rule.burst.into(),
+                rule.threshold.into(),
+                rule.refuse.into(),
+                rule.timeout_ms.into(),
+                rule.policy.map(|policy| policy.name()).into(),
+                rule.policy.unwrap_or_default().name().into(),
+                number.into(),
+            ];
+            connection.execute(UPDATE_RULE, &params, STATEMENT_LIMIT)?;
+            connection.execute(UPDATE_TIMEOUT, &[number.into()], STATEMENT_LIMIT)?;
+            raise_generation(connection)
+        })
+    }
+
+    /// Writes what `decide` says of (enabled, quarantined), if that is a change.
+    fn change_state(
+        &mut self,
+        number: u32,
+        decide: impl FnOnce(&ServiceRecord) -> Result<(bool, bool), RegistryError>,
+    ) -> Result<Snapshot, RegistryError> {
+        self.within(Mode::Write, |connection| {
+            let before = read_snapshot(connection)?;
+            let service = before.service(number).ok_or(RegistryError::UnknownService { number })?;
+            let (enabled, quarantined) = decide(service)?;
+            if (enabled, quarantined) == (service.enabled, service.quarantined) {
+                return Ok(before);
+            }
+            let params = [enabled.into(), quarantined.into(), number.into()];
+            connection.execute(UPDATE_STATE, &params, STATEMENT_LIMIT)?;
+            raise_generation(connection)
+        })
+    }
+
+    /// Runs `work` in a transaction: committed if it succeeds, rolled back otherwise.
+    fn within(
+        &mut self,
+        mode: Mode,
+        work: impl FnOnce(&mut dyn Connection) -> Result<Snapshot, RegistryError>,
+    ) -> Result<Snapshot, RegistryError> {
+        self.connection.begin(mode, STATEMENT_LIMIT)?;
+        let outcome = work(&mut self.connection)
+            .and_then(|snapshot| self.connection.commit().map(|()| snapshot).map_err(RegistryError::from));
+        if self.connection.in_transaction() {
+            self.connection.rollback()?;
+        }
+        outcome
+    }
+}
+
+fn read_snapshot(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
+    Ok(Snapshot {
+        generation: read_generation(connection)?,
+        libraries: read_libraries(connection)?,
+        services: read_services(connection)?,
+    })
+}
+
+/// Ends a change: the next generation, with everything as it is then.
+fn raise_generation(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
+    connection.execute(RAISE_GENERATION, &[], STATEMENT_LIMIT)?;
+    read_snapshot(connection)
+}
+
+fn check_deployable(before: &Snapshot, library: &LibraryDescription) -> Result<(), RegistryError> {
+    if let Some(active) = before.library(&library.name)
+        && active.build == library.build
+    {
+        return Err(RegistryError::AlreadyDeployed {
+            library: active.name.clone(),
+            version: active.version.clone(),
+            build: active.build.clone(),
+        });
+    }
+    for service in &library.services {
+        if let Some(taken) = before.service(service.number)
+            && taken.library != library.name
+        {
+            return Err(RegistryError::NumberTaken {
+                number: service.number,
+                holder: taken.library.clone(),
+                claimant: library.name.clone(),
+            });
+        }
+    }
+    let others = before.services.iter().filter(|service| service.library != library.name).count();
+    let services = others + library.services.len();
+    if services > SERVICES_TOTAL_MAX {
+        return Err(RegistryError::TooManyServices { services, services_max: SERVICES_TOTAL_MAX });
+    }
+    Ok(())
+}
+
+fn write_library(
+    connection: &mut dyn Connection,
+    before: &Snapshot,
+    library: &LibraryDescription,
+) -> Result<(), RegistryError> {
+    let name = library.name.as_str();
+    connection.execute(DEACTIVATE_LIBRARY, &[name.into()], STATEMENT_LIMIT)?;
+    let file = library.file.to_string_lossy();
+    let params = [
+        library.version.as_str().into(),
+        (*file).into(),
+        now_ms().into(),
+        name.into(),
+        library.build.as_str().into(),
+    ];
+    let known: Vec<_> = before.libraries.iter().filter(|known| known.name == name).collect();
+    let text =
+        if known.iter().any(|known| known.build == library.build) { UPDATE_LIBRARY } else { INSERT_LIBRARY };
+    connection.execute(text, &params, STATEMENT_LIMIT)?;
+    // The list is newest first, so what follows the history's length is the oldest.
+    for old in known.iter().filter(|known| known.build != library.build).skip(HISTORY_MAX) {
+        connection.execute(DELETE_LIBRARY, &[name.into(), old.build.as_str().into()], STATEMENT_LIMIT)?;
+    }
+    Ok(())
+}
+
+fn write_service(
+    connection: &mut dyn Connection,
+    before: &Snapshot,
+    library: &LibraryDescription,
+    service: &ServiceDescription,
+) -> Result<(), RegistryError> {
+    let sources = service.sources.join(",");
+    let params: [ValueRef<'_>; 12] = [
+        service.name.as_str().into(),
+        library.name.as_str().into(),
+        service.kind.name().into(),
+        library.version.as_str().into(),
+        library.build.as_str().into(),
+        service.idempotent.into(),
+        service.description.as_str().into(),
+        service.example.as_str().into(),
+        sources.as_str().into(),
+        service.timeout_ms.into(),
+        service.timeout_ms.into(),
+        service.number.into(),
+    ];
+    let text = if before.service(service.number).is_some() { UPDATE_SERVICE } else { INSERT_SERVICE };
+    connection.execute(text, &params, STATEMENT_LIMIT)?;
+    Ok(())
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,195 @@
+//! The tables' shape and every statement on them.
+
+use crate::error::RegistryError;
+use crate::limits::{SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
+use crate::record::{LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord};
+use gantry_datasource::{Connection, Migration, ResultSet, ValueRef};
+use std::path::PathBuf;
+
+/// The owner of the tables' steps in `gantry_migration`.
+pub(crate) const OWNER: &str = "platform/registry";
+
+pub(crate) const MIGRATIONS: &[Migration<'_>] = &[Migration {
+    version: 1,
+    sql: "\
+CREATE TABLE gantry_registry (id INTEGER NOT NULL PRIMARY KEY, generation BIGINT NOT NULL);
+INSERT INTO gantry_registry (id, generation) VALUES (1, 0);
+CREATE TABLE gantry_library (
+  name VARCHAR(64) NOT NULL,
+  version VARCHAR(32) NOT NULL,
+  build VARCHAR(64) NOT NULL,
+  file VARCHAR(1000) NOT NULL,
+  deployed_ms BIGINT NOT NULL,
+  active INTEGER NOT NULL,
+  PRIMARY KEY (name, build)
+);
+CREATE TABLE gantry_service (
+  number INTEGER NOT NULL PRIMARY KEY,
+  name VARCHAR(64) NOT NULL,
+  library VARCHAR(64) NOT NULL,
+  kind VARCHAR(8) NOT NULL,
+  enabled INTEGER NOT NULL,
+  timeout_ms INTEGER NOT NULL,
+  policy VARCHAR(8) NOT NULL,
+  version VARCHAR(32) NOT NULL,
+  build VARCHAR(64) NOT NULL,
+  idempotent INTEGER NOT NULL,
+  description VARCHAR(400) NOT NULL,
+  example VARCHAR(4000) NOT NULL,
+  sources VARCHAR(1100) NOT NULL,
+  quarantined INTEGER NOT NULL,
+  rule_concurrency INTEGER,
+  rule_rate DOUBLE PRECISION,
+  rule_burst INTEGER,
+  rule_threshold DOUBLE PRECISION,
+  rule_refuse INTEGER NOT NULL,
+  rule_timeout_ms INTEGER,
+  rule_policy VARCHAR(8),
+  library_timeout_ms INTEGER NOT NULL
+);
+CREATE INDEX gantry_service_library ON gantry_service (library);
+",
+}];
+
+pub(crate) const SELECT_GENERATION: &str = "SELECT generation FROM gantry_registry WHERE id = 1";
+pub(crate) const RAISE_GENERATION: &str =
+    "UPDATE gantry_registry SET generation = generation + 1 WHERE id = 1";
+
+const SELECT_LIBRARIES: &str = "SELECT name, version, build, file, deployed_ms, active FROM gantry_library \
+     ORDER BY name, active DESC, deployed_ms DESC, build";
+pub(crate) const DEACTIVATE_LIBRARY: &str = "UPDATE gantry_library SET active = 0 WHERE name = ?";
+pub(crate) const UPDATE_LIBRARY: &str = "UPDATE gantry_library SET version = ?, file = ?, deployed_ms = ?, \
+     active = 1 WHERE name = ? AND build = ?";
+pub(crate) const INSERT_LIBRARY: &str = "INSERT INTO gantry_library \
+     (version, file, deployed_ms, name, build, active) VALUES (?, ?, ?, ?, ?, 1)";
+pub(crate) const DELETE_LIBRARY: &str =
+    "DELETE FROM gantry_library WHERE name = ? AND build = ? AND active = 0";
+
+const SELECT_SERVICES: &str = "SELECT number, name, library, kind, enabled, timeout_ms, policy, version, build, \
+     idempotent, description, example, sources, quarantined, rule_concurrency, rule_rate, rule_burst, \
+     rule_threshold, rule_refuse, rule_timeout_ms, rule_policy FROM gantry_service ORDER BY number";
+pub(crate) const INSERT_SERVICE: &str = "INSERT INTO gantry_service (name, library, kind, version, build, \
+     idempotent, description, example, sources, library_timeout_ms, timeout_ms, number, enabled, policy, \
+     quarantined, rule_refuse) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'kill', 0, 0)";
+/// Its parameters are those of [`INSERT_SERVICE`]. What the operator set stays.
+pub(crate) const UPDATE_SERVICE: &str = "UPDATE gantry_service SET name = ?, library = ?, kind = ?, version = ?, \
+     build = ?, idempotent = ?, description = ?, example = ?, sources = ?, library_timeout_ms = ?, \
+     timeout_ms = COALESCE(rule_timeout_ms, ?), quarantined = 0 WHERE number = ?";
+pub(crate) const DELETE_SERVICE: &str = "DELETE FROM gantry_service WHERE number = ?";
+pub(crate) const UPDATE_STATE: &str =
+    "UPDATE gantry_service SET enabled = ?, quarantined = ? WHERE number = ?";
+pub(crate) const UPDATE_RULE: &str = "UPDATE gantry_service SET rule_concurrency = ?, rule_rate = ?, \
+     rule_burst = ?, rule_threshold = ?, rule_refuse = ?, rule_timeout_ms = ?, rule_policy = ?, policy = ? \
+     WHERE number = ?";
+/// After [`UPDATE_RULE`]: the operator's time-out, or else the library's.
+pub(crate) const UPDATE_TIMEOUT: &str =
+    "UPDATE gantry_service SET timeout_ms = COALESCE(rule_timeout_ms, library_timeout_ms) WHERE number = ?";
+
+/// Rows of `gantry_library`: each service's library with its history.
+const LIBRARIES_MAX: usize = SERVICES_TOTAL_MAX;
+
+pub(crate) fn read_generation(connection: &mut dyn Connection) -> Result<u64, RegistryError> {
+    let rows = connection.query(SELECT_GENERATION, &[], 1, STATEMENT_LIMIT)?;
+    rows.get(0, 0)
+        .and_then(ValueRef::as_i64)
+        .and_then(|generation| u64::try_from(generation).ok())
+        .ok_or(RegistryError::Damaged { table: "gantry_registry", row: 0 })
+}
+
+pub(crate) fn read_libraries(connection: &mut dyn Connection) -> Result<Vec<LibraryRecord>, RegistryError> {
+    let rows = connection.query(SELECT_LIBRARIES, &[], LIBRARIES_MAX, STATEMENT_LIMIT)?;
+    (0..rows.rows())
+        .map(|row| {
+            let cells = Cells { rows: &rows, row };
+            read_library(&cells).ok_or(RegistryError::Damaged { table: "gantry_library", row })
+        })
+        .collect()
+}
+
+pub(crate) fn read_services(connection: &mut dyn Connection) -> Result<Vec<ServiceRecord>, RegistryError> {
+    let rows = connection.query(SELECT_SERVICES, &[], SERVICES_TOTAL_MAX, STATEMENT_LIMIT)?;
+    (0..rows.rows())
+        .map(|row| {
+            let cells = Cells { rows: &rows, row };
+            read_service(&cells).ok_or(RegistryError::Damaged { table: "gantry_service", row })
+        })
+        .collect()
+}
+
+fn read_library(cells: &Cells<'_>) -> Option<LibraryRecord> {
+    Some(LibraryRecord {
+        name: cells.text(0)?,
+        version: cells.text(1)?,
+        build: cells.text(2)?,
+        file: PathBuf::from(cells.text(3)?),
+        deployed_ms: cells.value(4).as_i64()?,
+        active: cells.flag(5)?,
+    })
+}
+
+fn read_service(cells: &Cells<'_>) -> Option<ServiceRecord> {
+    let policy = |name: &str| Policy::ALL.into_iter().find(|policy| policy.name() == name);
+    let sources = cells.text(12)?;
+    Some(ServiceRecord {
+        number: cells.number(0)?,
+        name: cells.text(1)?,
+        library: cells.text(2)?,
+        kind: ServiceKind::ALL.into_iter().find(|kind| cells.value(3).as_text() == Some(kind.name()))?,
+        enabled: cells.flag(4)?,
+        timeout_ms: cells.number(5)?,
+        policy: policy(cells.value(6).as_text()?)?,
+        version: cells.text(7)?,
+        build: cells.text(8)?,
+        idempotent: cells.flag(9)?,
+        description: cells.text(10)?,
+        example: cells.text(11)?,
+        sources: sources.split(',').filter(|source| !source.is_empty()).map(str::to_owned).collect(),
+        quarantined: cells.flag(13)?,
+        rule: Rule {
+            concurrency: cells.optional(14, as_u32)?,
+            rate: cells.optional(15, |value| value.as_f64())?,
+            burst: cells.optional(16, as_u32)?,
+            threshold: cells.optional(17, |value| value.as_f64())?,
+            refuse: cells.flag(18)?,
+            timeout_ms: cells.optional(19, as_u32)?,
+            policy: cells.optional(20, |value| value.as_text().and_then(policy))?,
+        },
+    })
+}
+
+/// One row, read with the types that were written. `None` means that something else was.
+struct Cells<'a> {
+    rows: &'a ResultSet,
+    row: usize,
+}
+
+impl Cells<'_> {
+    fn value(&self, column: usize) -> ValueRef<'_> {
+        self.rows.value(self.row, column)
+    }
+
+    fn text(&self, column: usize) -> Option<String> {
+        self.value(column).as_text().map(str::to_owned)
+    }
+
+    fn number(&self, column: usize) -> Option<u32> {
+        as_u32(self.value(column))
+    }
+
+    fn flag(&self, column: usize) -> Option<bool> {
+        match self.value(column).as_i64()? {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        }
+    }
+
+    fn optional<T>(&self, column: usize, read: impl Fn(ValueRef<'_>) -> Option<T>) -> Option<Option<T>> {
+        let value = self.value(column);
+        if value.is_null() { Some(None) } else { read(value).map(Some) }
+    }
+}
+
+fn as_u32(value: ValueRef<'_>) -> Option<u32> {
+    value.as_i64().and_then(|number| u32::try_from(number).ok())
+}

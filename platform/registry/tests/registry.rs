@@ -1,0 +1,341 @@
+//! The registry over a real file: deployments, rules, quarantine, several processes at once, death in between.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+use gantry_datasource::{Access, Connection, SqliteConnection, SqliteOptions};
+use gantry_registry::{
+    LibraryDescription, Policy, Registry, RegistryError, Rule, ServiceDescription, ServiceKind, Snapshot,
+};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Node {
+    path: PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        Self { path: folder.path().join("registry.db"), _folder: folder }
+    }
+
+    fn open(&self) -> Registry {
+        Registry::open(&self.path).unwrap()
+    }
+}
+
+fn service(number: u32, kind: ServiceKind) -> ServiceDescription {
+    ServiceDescription {
+        number,
+        name: format!("service {number}"),
+        kind,
+        timeout_ms: 3_000,
+        idempotent: kind == ServiceKind::Read,
+        description: "查询余额".to_owned(),
+        example: "{\"card\":\"1\"}".to_owned(),
+        sources: vec!["main".to_owned(), "passages".to_owned()],
+    }
+}
+
+/// A build whose hash is made of `build`, with these services.
+fn library(name: &str, version: &str, build: u8, numbers: &[u32]) -> LibraryDescription {
+    LibraryDescription {
+        name: name.to_owned(),
+        version: version.to_owned(),
+        build: format!("{build:02x}").repeat(32),
+        file: PathBuf::from(format!("/var/lib/gantry/{name}-{version}.so")),
+        services: numbers
+            .iter()
+            .map(|number| {
+                let kind = match number / 10_000_000 {
+                    1 => ServiceKind::Read,
+                    2 => ServiceKind::Write,
+                    _ => ServiceKind::Other,
+                };
+                service(*number, kind)
+            })
+            .collect(),
+    }
+}
+
+fn numbers(snapshot: &Snapshot) -> Vec<u32> {
+    snapshot.services.iter().map(|service| service.number).collect()
+}
+
+#[test]
+fn new_registry_is_empty_and_everything_survives_reopening() {
+    let node = Node::new();
+    let empty = node.open().snapshot().unwrap();
+    assert_eq!((empty.generation, empty.libraries.len(), empty.services.len()), (0, 0, 0));
+
+    let card = library("card", "1.0.0", 1, &[10_000_001, 20_000_002, 30_000_001]);
+    let deployed = node.open().deploy(&card).unwrap();
+    assert_eq!(deployed.generation, 1);
+    let read = node.open().snapshot().unwrap();
+    assert_eq!(read, deployed);
+    assert_eq!(numbers(&read), [10_000_001, 20_000_002, 30_000_001]);
+    let balance = read.service(10_000_001).unwrap();
+    assert_eq!(balance.sources, ["main", "passages"]);
+    assert_eq!((balance.description.as_str(), balance.timeout_ms), ("查询余额", 3_000));
+    assert!(balance.enabled && !balance.quarantined && balance.idempotent);
+    assert_eq!((balance.kind.code(), balance.policy), (1, Policy::Kill));
+    assert_eq!(read.service(30_000_001).unwrap().kind.code(), 3);
+    assert_eq!(node.open().find_library("card").unwrap().unwrap().build, card.build);
+    assert_eq!(node.open().find_library("tag").unwrap(), None);
+}
+
+#[test]
+fn snapshot_is_the_same_after_json() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("card", "1.0.0", 1, &[10_000_001, 20_000_002])).unwrap();
+    let snapshot = registry.set_rule(10_000_001, &["rate=0.1", "policy=answer", "threshold=0.7"]).unwrap();
+    let json = serde_json::to_string(&snapshot).unwrap();
+    assert!(json.contains("\"kind\":\"read\"") && json.contains("\"policy\":\"answer\""), "{json}");
+    assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);
+    let description = library("card", "1.0.0", 1, &[10_000_001]);
+    let json = serde_json::to_string(&description).unwrap();
+    assert_eq!(serde_json::from_str::<LibraryDescription>(&json).unwrap(), description);
+}
+
+#[test]
+fn new_version_keeps_what_the_operator_set_and_drops_services_that_are_gone() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("card", "1.0.0", 1, &[10_000_001, 10_000_002, 10_000_003])).unwrap();
+    registry.deploy(&library("tag", "1.0.0", 2, &[10_000_009])).unwrap();
+    registry.set_enabled(10_000_001, false).unwrap();
+    registry.set_rule(10_000_002, &["timeout=500ms", "concurrency=4", "refuse=true"]).unwrap();
+    registry.set_quarantined(10_000_002, "1.0.0", true).unwrap();
+
+    let mut next = library("card", "2.0.0", 3, &[10_000_001, 10_000_002, 10_000_004]);
+    next.services[1].name = "renamed".to_owned();
+    let snapshot = registry.deploy(&next).unwrap();
+    assert_eq!(snapshot.generation, 6);
+    assert_eq!(numbers(&snapshot), [10_000_001, 10_000_002, 10_000_004, 10_000_009]);
+    assert!(!snapshot.service(10_000_001).unwrap().enabled);
+    let ruled = snapshot.service(10_000_002).unwrap();
+    assert_eq!((ruled.timeout_ms, ruled.rule.concurrency, ruled.rule.refuse), (500, Some(4), true));
+    assert_eq!(
+        (ruled.name.as_str(), ruled.version.as_str(), &ruled.build),
+        ("renamed", "2.0.0", &next.build)
+    );
+    assert!(!ruled.quarantined, "the crashes were the old build's");
+    assert!(snapshot.service(10_000_004).unwrap().enabled);
+    assert_eq!(snapshot.library("card").unwrap().build, next.build);
+    let builds: Vec<_> = snapshot.libraries.iter().map(|library| (&*library.name, library.active)).collect();
+    assert_eq!(builds, [("card", true), ("card", false), ("tag", true)]);
+}
+
+#[test]
+fn build_that_serves_is_refused_and_an_older_one_may_come_back() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let (first, second) =
+        (library("card", "1.0.0", 1, &[10_000_001]), library("card", "1.1.0", 2, &[10_000_001]));
+    registry.deploy(&first).unwrap();
+    let error = registry.deploy(&first).unwrap_err();
+    let RegistryError::AlreadyDeployed { build, version, .. } = &error else { panic!("{error}") };
+    assert_eq!((build, version.as_str()), (&first.build, "1.0.0"));
+    assert!(error.to_string().contains("already deployed: build 0101"), "{error}");
+    registry.deploy(&second).unwrap();
+    let back = registry.deploy(&first).unwrap();
+    assert_eq!((back.generation, &back.library("card").unwrap().build), (3, &first.build));
+    assert_eq!(back.libraries.len(), 2);
+}
+
+#[test]
+fn number_of_another_library_is_refused_with_both_names_and_nothing_changes() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let before = registry.deploy(&library("card", "1.0.0", 1, &[10_000_001])).unwrap();
+    let error = registry.deploy(&library("tag", "1.0.0", 2, &[10_000_005, 10_000_001])).unwrap_err();
+    let words = error.to_string();
+    assert!(matches!(error, RegistryError::NumberTaken { number: 10_000_001, .. }));
+    assert!(words.contains("library tag") && words.contains("library card"), "{words}");
+    assert_eq!(registry.snapshot().unwrap(), before);
+}
+
+#[test]
+fn start_and_stop_raise_the_generation_only_by_a_change() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("card", "1.0.0", 1, &[10_000_001])).unwrap();
+    let state = |snapshot: Snapshot| {
+        let service = snapshot.service(10_000_001).unwrap();
+        (snapshot.generation, service.enabled, service.quarantined)
+    };
+    assert_eq!(state(registry.set_enabled(10_000_001, true).unwrap()), (1, true, false));
+    assert_eq!(state(registry.set_enabled(10_000_001, false).unwrap()), (2, false, false));
+    assert_eq!(state(registry.set_enabled(10_000_001, false).unwrap()), (2, false, false));
+    assert_eq!(state(registry.set_quarantined(10_000_001, "1.0.0", true).unwrap()), (3, false, true));
+    assert_eq!(state(registry.set_quarantined(10_000_001, "1.0.0", true).unwrap()), (3, false, true));
+    assert_eq!(
+        state(registry.set_enabled(10_000_001, false).unwrap()),
+        (3, false, true),
+        "stop lifts nothing"
+    );
+    assert_eq!(state(registry.set_enabled(10_000_001, true).unwrap()), (4, true, false), "start lifts it");
+
+    let unknown = registry.set_enabled(10_000_002, true).unwrap_err();
+    assert!(matches!(unknown, RegistryError::UnknownService { number: 10_000_002 }));
+    let late = registry.set_quarantined(10_000_001, "0.9.0", true).unwrap_err();
+    assert!(matches!(&late, RegistryError::VersionReplaced { current, .. } if current == "1.0.0"), "{late}");
+    assert_eq!(state(registry.snapshot().unwrap()), (4, true, false));
+}
+
+#[test]
+fn rules_are_set_together_or_not_at_all_and_none_clears() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("card", "1.0.0", 1, &[10_000_001])).unwrap();
+    let set =
+        registry.set_rule(10_000_001, &["rate=250", "burst=50", "timeout=2s", "policy=answer"]).unwrap();
+    let service = set.service(10_000_001).unwrap();
+    assert_eq!((service.timeout_ms, service.policy), (2_000, Policy::Answer));
+    assert_eq!((service.rule.rate, service.rule.burst), (Some(250.0), Some(50)));
+
+    let error = registry.set_rule(10_000_001, &["rate=1", "burst=lots"]).unwrap_err();
+    assert!(error.to_string().contains("1 to 10000000"), "{error}");
+    assert_eq!(registry.snapshot().unwrap(), set);
+    assert_eq!(registry.set_rule(10_000_001, &["rate=250"]).unwrap().generation, set.generation);
+
+    let none = ["rate=none", "burst=none", "timeout=none", "policy=none"];
+    let cleared = registry.set_rule(10_000_001, &none).unwrap();
+    let service = cleared.service(10_000_001).unwrap();
+    assert_eq!((service.timeout_ms, service.policy), (3_000, Policy::Kill), "the library's own again");
+    assert_eq!(service.rule, Rule::default());
+    assert!(matches!(registry.set_rule(10_000_002, &none), Err(RegistryError::UnknownService { .. })));
+}
+
+#[test]
+fn descriptions_that_cannot_be_stored_are_refused() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let good = || library("card", "1.0.0", 1, &[10_000_001, 10_000_002]);
+    let refused = |registry: &mut Registry, change: &dyn Fn(&mut LibraryDescription), words: &str| {
+        let mut bad = good();
+        change(&mut bad);
+        let error = registry.deploy(&bad).unwrap_err();
+        assert!(
+            matches!(error, RegistryError::BadDescription { .. }) && error.to_string().contains(words),
+            "{error}"
+        );
+    };
+    refused(&mut registry, &|it| it.name = "../card".into(), "a name is");
+    refused(&mut registry, &|it| it.name = String::new(), "a name is");
+    refused(&mut registry, &|it| it.version = "1/2".into(), "version `1/2`");
+    refused(&mut registry, &|it| it.build = "AB".repeat(32), "64 lowercase");
+    refused(&mut registry, &|it| it.build = "ab".into(), "64 lowercase");
+    refused(&mut registry, &|it| it.file = PathBuf::new(), "path");
+    refused(&mut registry, &|it| it.services.clear(), "0 services");
+    refused(&mut registry, &|it| it.services[1].number = 10_000_001, "twice");
+    refused(&mut registry, &|it| it.services[0].number = 9_999_999, "09999999: a number is");
+    refused(&mut registry, &|it| it.services[0].number = 100_000_000, "a number is");
+    refused(&mut registry, &|it| it.services[0].name = String::new(), "its name has 0");
+    refused(&mut registry, &|it| it.services[0].description = "x".repeat(401), "401 bytes");
+    refused(&mut registry, &|it| it.services[0].example = "x".repeat(4_001), "4001 bytes");
+    refused(&mut registry, &|it| it.services[0].timeout_ms = 3_600_001, "one hour");
+    refused(&mut registry, &|it| it.services[0].sources = vec!["a,b".into()], "data sources");
+    assert_eq!(registry.snapshot().unwrap().generation, 0);
+    registry.deploy(&good()).unwrap();
+}
+
+#[test]
+fn only_so_many_replaced_builds_are_remembered_and_the_active_one_always() {
+    let node = Node::new();
+    let mut registry = node.open();
+    for build in 0..30 {
+        registry.deploy(&library("card", &format!("1.0.{build}"), build, &[10_000_001])).unwrap();
+    }
+    let snapshot = registry.snapshot().unwrap();
+    assert_eq!(snapshot.libraries.len(), 1 + gantry_registry::limits::HISTORY_MAX);
+    assert_eq!(snapshot.library("card").unwrap().version, "1.0.29");
+    assert!(snapshot.libraries.iter().any(|library| library.version == "1.0.28"));
+}
+
+#[test]
+fn damaged_row_is_told_with_its_place() {
+    let node = Node::new();
+    node.open().deploy(&library("card", "1.0.0", 1, &[10_000_001, 10_000_002])).unwrap();
+    let options = SqliteOptions::new(&node.path);
+    let mut raw = SqliteConnection::open(&Arc::from("raw"), &options, Access::ReadWrite).unwrap();
+    let damage = "UPDATE gantry_service SET kind = 'rwad' WHERE number = 10000002";
+    raw.execute(damage, &[], Duration::from_secs(5)).unwrap();
+    let error = node.open().snapshot().unwrap_err();
+    assert!(matches!(error, RegistryError::Damaged { table: "gantry_service", row: 1 }), "{error}");
+}
+
+#[test]
+fn helper_processes_that_change_together_lose_no_change() {
+    let node = Node::new();
+    node.open().deploy(&library("card", "1.0.0", 1, &[10_000_001, 10_000_002, 10_000_003])).unwrap();
+    std::thread::scope(|scope| {
+        for number in 10_000_001..=10_000_003 {
+            let node = &node;
+            scope.spawn(move || {
+                for round in 1..=20 {
+                    node.open().set_rule(number, &[format!("concurrency={round}")]).unwrap();
+                }
+            });
+        }
+    });
+    let snapshot = node.open().snapshot().unwrap();
+    assert_eq!(snapshot.generation, 61);
+    assert!(snapshot.services.iter().all(|service| service.rule.concurrency == Some(20)));
+}
+
+/// A child that does not outlive its test, also when that fails.
+struct KilledOnDrop(Child);
+
+impl Drop for KilledOnDrop {
+    fn drop(&mut self) {
+        // It may have ended already, which is what is wanted.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Goal: a change is there whole or not at all. Method: a child deploys builds in turn and is killed at no
+/// particular point; every service must then be of the one build that is active.
+#[test]
+fn deploy_killed_at_any_point_leaves_the_old_or_the_new() {
+    const CHILD: &str = "GANTRY_TEST_DEPLOY_INTO";
+    let build =
+        |round: u8| library("card", &format!("1.0.{round}"), round, &[10_000_001, 10_000_002, 20_000_003]);
+    if let Some(path) = std::env::var_os(CHILD) {
+        let mut registry = Registry::open(Path::new(&path)).unwrap();
+        for round in (0..200_u8).cycle().skip(1) {
+            registry.deploy(&build(round)).unwrap();
+        }
+    }
+    let node = Node::new();
+    node.open().deploy(&build(0)).unwrap();
+    let mut generation = 1;
+    for _ in 0..8 {
+        let child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "deploy_killed_at_any_point_leaves_the_old_or_the_new", "--nocapture"])
+            .env(CHILD, &node.path)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut child = KilledOnDrop(child);
+        let target = generation + 10;
+        let mut watcher = node.open();
+        while watcher.snapshot().unwrap().generation < target {
+            assert_eq!(child.0.try_wait().unwrap(), None, "the child ended by itself");
+        }
+        drop(child);
+        let snapshot = node.open().snapshot().unwrap();
+        assert!(snapshot.generation >= target);
+        let active = snapshot.library("card").unwrap();
+        assert_eq!(numbers(&snapshot), [10_000_001, 10_000_002, 20_000_003]);
+        assert!(snapshot.services.iter().all(|service| service.build == active.build));
+        assert_eq!(snapshot.libraries.iter().filter(|library| library.active).count(), 1);
+        // The next child must not begin with the build that serves.
+        node.open().deploy(&build(250 - u8::try_from(snapshot.generation % 2).unwrap())).unwrap();
+        generation = snapshot.generation + 1;
+    }
+}

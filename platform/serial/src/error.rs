@@ -1,0 +1,83 @@
+//! Why there is no serial number.
+
+use crate::limits::{COUNT_MAX, DIGITS_MAX, NAME_BYTES_MAX, RANGE_MAX, SERIAL_BYTES_MAX};
+use gantry_datasource::SourceError;
+
+/// Why serial numbers could not be drawn, or types not be set up.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum SerialError {
+    /// No such type is configured.
+    #[error("serial type `{kind}` is unknown; configured are: {}", known.join(", "))]
+    UnknownKind {
+        /// The name asked for.
+        kind: String,
+        /// The configured names.
+        known: Vec<String>,
+    },
+    /// None, or more than one call may have.
+    #[error("{count} serial numbers were asked for; 1 to {COUNT_MAX} are given at once")]
+    CountOutOfRange {
+        /// The count asked for.
+        count: u32,
+    },
+    /// The numbers of this type are used up; nothing starts again from the beginning.
+    #[error(
+        "serial type `{kind}`: {needed} numbers are needed and {left} of its {digits} digits are left; \
+         give its format more digits in {{seq:N}}"
+    )]
+    Exhausted {
+        /// The type.
+        kind: String,
+        /// Digits of its sequence.
+        digits: u32,
+        /// Numbers that were needed.
+        needed: u64,
+        /// Numbers that are left in the database.
+        left: u64,
+    },
+    /// A type's format cannot be used.
+    #[error(
+        "serial type `{kind}`: format `{format}`: {problem}; write literals, {{date}} and exactly one {{seq:N}} \
+         with N from 1 to {DIGITS_MAX}, at most {SERIAL_BYTES_MAX} bytes in all"
+    )]
+    BadFormat {
+        /// The type.
+        kind: String,
+        /// Its format as configured.
+        format: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A type's name is empty, too long, of other letters, or there twice.
+    #[error("serial type `{kind}`: a name is 1 to {NAME_BYTES_MAX} of a-z, 0-9, `_` and `-`, and there once")]
+    BadName {
+        /// The name as configured.
+        kind: String,
+    },
+    /// A type's range is out of bounds.
+    #[error("serial type `{kind}`: a range of {range} numbers; write 1 to {RANGE_MAX}")]
+    BadRange {
+        /// The type.
+        kind: String,
+        /// Its range as configured.
+        range: u64,
+    },
+    /// The type's row in `gantry_serial` cannot be one that was written here.
+    #[error(
+        "serial type `{kind}`: its row in gantry_serial is damaged; set next_value above every number in use"
+    )]
+    Damaged {
+        /// The type.
+        kind: String,
+    },
+    /// The database.
+    #[error("serial type `{kind}`: no range could be leased")]
+    Source {
+        /// The type.
+        kind: String,
+        /// What was asked of the database, and its answer.
+        #[source]
+        cause: Box<SourceError>,
+    },
+}
