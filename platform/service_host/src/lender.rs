@@ -1,0 +1,204 @@
+//! What the worker gives to a running call. The border (`host*.rs`) turns it into the tables of the contract.
+
+use std::ptr::NonNull;
+use std::time::Duration;
+
+use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
+use gantry_message::{CallerName, RequestId, ServiceNumber};
+
+/// A request as a worker took it.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView {
+    /// Number that was called; the instance's own number.
+    pub number: ServiceNumber,
+    /// Who calls.
+    pub caller: CallerName,
+    /// The request's id.
+    pub request_id: RequestId,
+    /// The body, where it lies in shared memory. Whoever fills this in promises that the bytes stay readable
+    /// and unchanged until the call ends: the request's block belongs to the worker for so long.
+    pub body: NonNull<[u8]>,
+}
+
+/// One value: a bound parameter, or a column of a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum SqlValue<'a> {
+    /// NULL.
+    Null,
+    /// An integer.
+    I64(i64),
+    /// A floating-point number.
+    F64(f64),
+    /// Text; decimals, dates and times are text too, exactly.
+    Text(&'a str),
+    /// Bytes.
+    Blob(&'a [u8]),
+}
+
+/// The rows of a query's answer.
+pub trait ResultSet {
+    /// Number of columns.
+    fn columns(&self) -> usize;
+
+    /// Goes to the next row, at first to the first one; `false` after the last.
+    ///
+    /// # Errors
+    /// The row cannot be read.
+    fn next(&mut self) -> Result<bool, SqlError>;
+
+    /// The value of a column of the current row. Asked only for columns below `columns`, and only after a
+    /// `next` that gave `true`. What it borrows stays where it is until the following `next`.
+    ///
+    /// # Errors
+    /// The value cannot be given as it is.
+    fn value(&self, column: usize) -> Result<SqlValue<'_>, SqlError>;
+}
+
+/// Why there is no room for a reply.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplyError {
+    /// The reply is larger than a reply may be.
+    #[error("a reply of {bytes} bytes is over the limit of {bytes_max}")]
+    TooLarge {
+        /// What the service asked for.
+        bytes: usize,
+        /// What is allowed.
+        bytes_max: usize,
+    },
+    /// All blocks of that size are taken.
+    #[error("no memory block is free for a reply of {bytes} bytes")]
+    NoRoom {
+        /// What the service asked for.
+        bytes: usize,
+    },
+    /// Nothing can be replied here, as while an instance is created.
+    #[error("there is no reply here")]
+    NoReply,
+}
+
+/// What a worker lends to one running call. All methods are called on the thread that runs the call, one at
+/// a time, and none after it ended. A panic in one of them is caught and fails the call.
+pub trait Lender {
+    /// Time until the request's deadline; zero when it has passed.
+    fn time_left(&self) -> Duration;
+
+    /// Whether nobody waits for the reply any more, or the call should end for another reason.
+    fn is_cancelled(&self) -> bool;
+
+    /// Makes room for a reply of at least `bytes` bytes, 0 included, and gives the whole room. What the
+    /// service wrote before is at its beginning, up to the smaller of both rooms. The room holds initialised
+    /// bytes and stays where it is, reached by nobody else, until the next `reply_reserve` or the call's end.
+    ///
+    /// # Errors
+    /// See [`ReplyError`]; the room given before stays.
+    fn reply_reserve(&mut self, bytes: usize) -> Result<NonNull<[u8]>, ReplyError>;
+
+    /// Sets the reply's length, at most that of the room given last. The last call counts; without one the
+    /// reply is empty.
+    ///
+    /// # Errors
+    /// See [`ReplyError`].
+    fn reply_commit(&mut self, bytes: usize) -> Result<(), ReplyError>;
+
+    /// Runs a statement that returns no rows and gives the number of rows it touched. `source` is one that
+    /// the service declared.
+    ///
+    /// # Errors
+    /// See [`SqlErrorKind`].
+    fn sql_execute(&mut self, source: &str, text: &str, params: &[SqlValue<'_>]) -> Result<u64, SqlError>;
+
+    /// Runs a statement that returns rows, at most `rows_max`; more is [`SqlErrorKind::TooManyRows`].
+    /// `source` is one that the service declared.
+    ///
+    /// # Errors
+    /// See [`SqlErrorKind`].
+    fn sql_query(
+        &mut self,
+        source: &str,
+        text: &str,
+        params: &[SqlValue<'_>],
+        rows_max: u32,
+    ) -> Result<Box<dyn ResultSet>, SqlError>;
+
+    /// Draws `count` serials (1 to 10000) of the type named `kind` and appends them to `serials`.
+    ///
+    /// # Errors
+    /// See [`SerialErrorKind`].
+    fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError>;
+
+    /// Whether a record of this level would be written.
+    fn is_log_enabled(&self, level: Level) -> bool;
+
+    /// Writes a log record.
+    fn log(&mut self, level: Level, text: &str);
+}
+
+/// Lends nothing but the log: what a service gets while an instance of it is created or destroyed.
+#[derive(Debug)]
+pub struct NothingLent {
+    /// The service, for log records.
+    pub number: ServiceNumber,
+}
+
+impl NothingLent {
+    fn no_sql() -> SqlError {
+        let message =
+            "data sources are lent during a call only, not while an instance is created or destroyed";
+        SqlError::new(SqlErrorKind::Unavailable, message)
+    }
+}
+
+impl Lender for NothingLent {
+    fn time_left(&self) -> Duration {
+        Duration::MAX
+    }
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+
+    fn reply_reserve(&mut self, _: usize) -> Result<NonNull<[u8]>, ReplyError> {
+        Err(ReplyError::NoReply)
+    }
+
+    fn reply_commit(&mut self, _: usize) -> Result<(), ReplyError> {
+        Err(ReplyError::NoReply)
+    }
+
+    fn sql_execute(&mut self, _: &str, _: &str, _: &[SqlValue<'_>]) -> Result<u64, SqlError> {
+        Err(Self::no_sql())
+    }
+
+    fn sql_query(
+        &mut self,
+        _: &str,
+        _: &str,
+        _: &[SqlValue<'_>],
+        _: u32,
+    ) -> Result<Box<dyn ResultSet>, SqlError> {
+        Err(Self::no_sql())
+    }
+
+    fn serial_next(&mut self, _: &str, _: u32, _: &mut Vec<String>) -> Result<(), SerialError> {
+        let message = "serials are lent during a call only".to_owned();
+        Err(SerialError { kind: SerialErrorKind::Unavailable, message })
+    }
+
+    fn is_log_enabled(&self, level: Level) -> bool {
+        match level {
+            Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
+            Level::Warn => tracing::enabled!(tracing::Level::WARN),
+            Level::Error => tracing::enabled!(tracing::Level::ERROR),
+        }
+    }
+
+    fn log(&mut self, level: Level, text: &str) {
+        let service = self.number;
+        match level {
+            Level::Debug => tracing::debug!(%service, "{text}"),
+            Level::Warn => tracing::warn!(%service, "{text}"),
+            Level::Error => tracing::error!(%service, "{text}"),
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Swapping libraries under a running worker.
+
+use std::path::{Path, PathBuf};
+
+use crate::bench::{Bench, compile_hostile, diag, number};
+use gantry_service_host::{Container, LoadError};
+
+/// A copy of diag under another path, as a deployment makes it.
+fn copy_of_diag(folder: &Path, name: &str) -> PathBuf {
+    let path = folder.join(name);
+    std::fs::copy(diag(), &path).unwrap();
+    path
+}
+
+#[test]
+fn new_version_replaces_the_old_one_which_ends_its_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut container = Container::new();
+    let mut bench = Bench::new();
+    let first = container.load(&copy_of_diag(folder.path(), "diag-1.so"), |_| String::new()).unwrap();
+    let in_flight = container.get(number(19_000_001)).unwrap();
+    let second = container.load(&copy_of_diag(folder.path(), "diag-2.so"), |_| String::new()).unwrap();
+    let fresh = container.get(number(19_000_001)).unwrap();
+    assert_eq!(in_flight.library().path(), first.path());
+    assert_eq!(fresh.library().path(), second.path());
+    assert_eq!(bench.done(&in_flight, b"old"), b"old");
+    assert_eq!(bench.done(&fresh, b"new"), b"new");
+    drop(in_flight);
+    assert_eq!(container.held_count(), 2);
+    assert_eq!(container.instances().count(), 8);
+
+    // Rolling back opens nothing new.
+    container.load(first.path(), |_| String::new()).unwrap();
+    assert_eq!(container.get(number(19_000_001)).unwrap().library().path(), first.path());
+    assert_eq!(container.held_count(), 2);
+    assert_eq!(container.unload("diag"), 8);
+    assert!(container.get(number(19_000_001)).is_none());
+    assert_eq!(container.held_count(), 2);
+}
+
+#[test]
+fn library_that_claims_a_taken_number_is_refused_and_the_owner_serves_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut container = Container::new();
+    container.load(&diag(), |_| String::new()).unwrap();
+    let hostile = compile_hostile("taken_number.c", folder.path(), &[]);
+    let error = container.load(&hostile, |_| String::new()).unwrap_err();
+    assert!(
+        matches!(&error, LoadError::NumberTaken { number: taken, owner, .. }
+            if taken.get() == 19_000_001 && owner == "diag"),
+        "{error}"
+    );
+    assert_eq!(container.get(number(19_000_001)).unwrap().library().description().name, "diag");
+}
+
+#[test]
+fn library_that_will_not_be_created_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut container = Container::new();
+    let hostile = compile_hostile("refuse_in_create.c", folder.path(), &[]);
+    let error = container.load(&hostile, |_| String::new()).unwrap_err();
+    assert!(error.to_string().contains("the toll tables are missing"), "{error}");
+    assert_eq!(container.instances().count(), 0);
+}
+
+/// Goal: the old code never runs in silence in place of the new. Method: put another file where one was
+/// loaded; the dynamic linker would give the old one again.
+#[test]
+fn other_file_under_a_path_loaded_before_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = copy_of_diag(folder.path(), "same.so");
+    let mut container = Container::new();
+    container.load(&path, |_| String::new()).unwrap();
+    let other = copy_of_diag(folder.path(), "other.so");
+    std::fs::rename(other, &path).unwrap();
+    let error = container.load(&path, |_| String::new()).unwrap_err();
+    assert!(matches!(error, LoadError::PathReused { .. }), "{error}");
+}
+
+#[test]
+fn configuration_reaches_the_service_that_it_is_for() {
+    let mut container = Container::new();
+    let asked = std::cell::RefCell::new(Vec::new());
+    let config = |service: &gantry_service_host::ServiceDescription| {
+        asked.borrow_mut().push(service.name.clone());
+        String::new()
+    };
+    container.load(&diag(), config).unwrap();
+    let asked = asked.into_inner();
+    assert_eq!(asked.len(), 8);
+    assert!(asked.contains(&"diag.counter".to_owned()));
+}

@@ -1,0 +1,99 @@
+// A service library that the tests of hot operations compile several times, each time as another version:
+//
+//     cc -shared -fPIC -DVERSION='"1.0"' …
+//
+// 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
+// 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
+#include <gantry.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static const GantryHost *platform;
+
+static GantryCode create(const GantryHost *host, GantryCall *call, GantryText config, void **instance)
+{
+    (void)call;
+    (void)config;
+    platform = host;
+    *instance = NULL;
+    return GANTRY_OK;
+}
+
+static void destroy(void *instance, GantryCall *call)
+{
+    (void)instance;
+    (void)call;
+}
+
+static GantryCode answer(GantryCall *call, const char *text)
+{
+    size_t bytes = strlen(text);
+    uint8_t *room = platform->reply_reserve(call, bytes, NULL);
+    if (room == NULL)
+        return GANTRY_FAILED;
+    memcpy(room, text, bytes);
+    return platform->reply_commit(call, bytes);
+}
+
+static GantryCode say_version(void *instance, GantryCall *call)
+{
+    (void)instance;
+    GantryBytes request = platform->request(call);
+    char digits[16] = "0";
+    if (request.bytes > 0 && request.bytes < sizeof digits) {
+        memcpy(digits, request.data, request.bytes);
+        digits[request.bytes] = 0;
+    }
+    long ms = strtol(digits, NULL, 10);
+    struct timespec pause = { ms / 1000, (ms % 1000) * 1000000L };
+    nanosleep(&pause, NULL);
+    return answer(call, VERSION);
+}
+
+static GantryCode spawn(void *instance, GantryCall *call)
+{
+    (void)instance;
+    pid_t pid = fork();
+    if (pid < 0)
+        return GANTRY_FAILED;
+    if (pid == 0) {
+        execl("/bin/sleep", "sleep", "3600", (char *)NULL);
+        _exit(127);
+    }
+    char text[32];
+    snprintf(text, sizeof text, "%ld", (long)pid);
+    return answer(call, text);
+}
+
+#define SERVICE(service_number, service_kind, service_name, function)                                             \
+    {                                                                                                              \
+        .struct_bytes = sizeof(GantryService), .number = (service_number), .kind = (service_kind),                 \
+        .name = GANTRY_TEXT(service_name), .description = GANTRY_TEXT("made for the tests of hot operations"),     \
+        .create = create, .call = (function), .destroy = destroy,                                                  \
+    }
+
+static const GantryService services[] = {
+    SERVICE(19900001, GANTRY_KIND_READ, "versioned.read", say_version),
+    SERVICE(29900001, GANTRY_KIND_WRITE, "versioned.write", say_version),
+    SERVICE(29900002, GANTRY_KIND_WRITE, "versioned.spawn", spawn),
+};
+
+static const GantryLibrary library = {
+    .struct_bytes = sizeof(GantryLibrary),
+    .abi_major = GANTRY_ABI_MAJOR,
+    .abi_minor = GANTRY_ABI_MINOR,
+    .magic = GANTRY_MAGIC,
+    .name = GANTRY_TEXT("versioned"),
+    .version = GANTRY_TEXT(VERSION),
+    .services_count = sizeof services / sizeof services[0],
+    .services = services,
+};
+
+const GantryLibrary *gantry_service_entry(void)
+{
+    return &library;
+}
