@@ -1,0 +1,138 @@
+//! 20000005: records a passage and deducts its fee.
+
+use gantry_abi::json::Body;
+use gantry_abi::{Context, CreateError, Host, Service, ServiceError, Sql, SqlError, params};
+use gantry_ledger::{
+    Account, Counterpart, Movement, MovementKind, Posted, Receipt, SOURCE, listing, refusal, request, time,
+};
+
+use crate::sql;
+
+/// A passage has already happened. So an active card is charged whatever its balance, and one that is
+/// left below zero goes on the blacklist. The same passage sent again, by card, operator, exit and time, gets
+/// its first reply, also when its fee or entry differ or the card is blocked by now.
+///
+/// Six statements: read what decides, lock the account, three to post, and record the passage; one or
+/// two more when the balance is below zero. A passage sent again takes one.
+pub(crate) struct Record;
+
+impl Service for Record {
+    fn create(_: &Host<'_>, _config: &str) -> Result<Self, CreateError> {
+        Ok(Self)
+    }
+
+    fn call(&self, context: &mut Context<'_>, request: &[u8]) -> Result<(), ServiceError> {
+        let passage = Passage::read(request)?;
+        let sql = context.sql(SOURCE);
+        let mut before = Before::read(&sql, &passage)?;
+        if let Some(first_reply) = before.decide(&passage)? {
+            return context.reply_json(&first_reply);
+        }
+        let mut account = Account::lock(&sql, &before.account)?;
+        if account.movements_count() != before.movements_count {
+            // Something was booked before the lock was got, perhaps this very passage.
+            before = Before::read(&sql, &passage)?;
+            if let Some(first_reply) = before.decide(&passage)? {
+                return context.reply_json(&first_reply);
+            }
+        }
+
+        let serial = context.serial("passage")?;
+        let now_ms = time::now_ms();
+        let posted = account.post(&sql, &passage.movement(&serial, now_ms))?;
+        passage.insert(&sql, &serial, account.id(), posted)?;
+        let balance = posted.balance_fen;
+        if balance < 0 {
+            listing::list_overdrawn(&sql, &passage.card, account.id(), now_ms)?;
+        }
+        context.reply_json(&Receipt { balance, serial })
+    }
+}
+
+/// A request.
+struct Passage {
+    card: String,
+    operator: String,
+    entry: String,
+    exit: String,
+    passed_ms: i64,
+    fee_fen: i64,
+}
+
+impl Passage {
+    fn read(request: &[u8]) -> Result<Self, ServiceError> {
+        let body = Body::read(request)?;
+        Ok(Self {
+            card: request::id(&body, "card")?,
+            operator: request::text(&body, "operator", request::OPERATOR_BYTES_MAX)?,
+            entry: request::text(&body, "entry", request::PLAZA_BYTES_MAX)?,
+            exit: request::text(&body, "exit", request::PLAZA_BYTES_MAX)?,
+            passed_ms: request::time(&body, "at")?,
+            // Some ways are free, and are passages all the same.
+            fee_fen: request::fen(&body, "fee", 0)?,
+        })
+    }
+
+    fn movement<'a>(&'a self, serial: &'a str, booked_ms: i64) -> Movement<'a> {
+        Movement {
+            kind: MovementKind::Passage,
+            serial,
+            card: &self.card,
+            amount_fen: self.fee_fen,
+            counterpart: Counterpart::Operator(&self.operator),
+            booked_ms,
+        }
+    }
+
+    fn insert(&self, sql: &Sql<'_>, serial: &str, account: &str, posted: Posted) -> Result<(), SqlError> {
+        let values = params![
+            serial,
+            &self.card,
+            account,
+            &self.operator,
+            &self.entry,
+            &self.exit,
+            self.passed_ms,
+            self.fee_fen,
+            posted.balance_fen,
+            posted.movement_no
+        ];
+        sql.execute(sql::INSERT_PASSAGE, values)?;
+        Ok(())
+    }
+}
+
+/// What there was before a passage.
+struct Before {
+    account: String,
+    movements_count: i64,
+    card_status: String,
+    /// The reply to the same passage, if it was recorded.
+    first_reply: Option<Receipt>,
+}
+
+impl Before {
+    fn read(sql: &Sql<'_>, passage: &Passage) -> Result<Self, ServiceError> {
+        let values = params![passage.passed_ms, &passage.exit, &passage.operator, &passage.card];
+        let before = sql.query_opt(sql::SELECT_BEFORE_PASSAGE, values, |row| {
+            let serial = row.opt_text(3)?.map(str::to_owned);
+            Ok(Self {
+                account: row.text(0)?.to_owned(),
+                card_status: row.text(1)?.to_owned(),
+                movements_count: row.i64(2)?,
+                first_reply: serial.zip(row.opt_i64(4)?).map(|(serial, balance)| Receipt { balance, serial }),
+            })
+        })?;
+        before.ok_or_else(|| refusal::card_unknown(&passage.card))
+    }
+
+    /// The first reply to a passage that was recorded, `None` if it is to be recorded now, or
+    /// `card_blocked`.
+    fn decide(&mut self, passage: &Passage) -> Result<Option<Receipt>, ServiceError> {
+        let first_reply = self.first_reply.take();
+        if first_reply.is_none() && self.card_status != "active" {
+            return Err(refusal::card_blocked(&passage.card, &self.card_status));
+        }
+        Ok(first_reply)
+    }
+}
