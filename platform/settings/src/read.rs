@@ -8,7 +8,7 @@ use crate::sections::{
     AdmissionSettings, CommSettings, IdempotencySettings, IpcSettings, ListenSettings, LogSettings,
     NodeSettings, SupervisorSettings, WorkersSettings,
 };
-use crate::serial::{SerialSettings, SerialType};
+use crate::serial::{SerialFormat, SerialSettings, SerialType};
 use crate::service::{LibraryName, ServiceSettings};
 use crate::{Fault, FaultKind, Settings, SettingsError, check, limits, special, tables, unknown};
 use std::collections::{BTreeMap, BTreeSet};
@@ -231,11 +231,21 @@ fn serial(section: &Section<'_, '_>, reader: &mut Reader<'_>) -> SerialSettings 
     let types = names.into_iter().map(|name| {
         let section = types_section.inner(&name);
         let own = reader.take_set(&section, &keys::SERIAL_TYPE_RANGE).map(u64::from);
-        let format = reader.take(&section, &keys::SERIAL_TYPE_FORMAT);
+        let format = reader.take_set(&section, &keys::SERIAL_TYPE_FORMAT);
+        let format = format.unwrap_or_else(|| default_format(&name));
         (name, SerialType { range: own.unwrap_or(range), format })
     });
     let types = types.collect();
     SerialSettings { redis, standby, range, types }
+}
+
+/// The types that are always there begin with a letter of their own, so that the serial of a recharge is never taken
+/// for that of a passage.
+fn default_format(name: &str) -> SerialFormat {
+    let is_known = SERIAL_TYPES.contains(&name);
+    let letter = name.chars().next().filter(|_| is_known).map(|letter| letter.to_ascii_uppercase());
+    let text = letter.map_or_else(|| "{seq:16}".to_owned(), |letter| format!("{letter}{{seq:15}}"));
+    SerialFormat::parse(&text).expect("a letter and a sequence are a format")
 }
 
 fn log(section: &Section<'_, '_>, reader: &mut Reader<'_>, places: &Places) -> LogSettings {

@@ -49,9 +49,11 @@ fn empty_file_has_sqlite_as_main_and_the_five_types_of_serials() {
     assert_eq!((sqlite.busy_timeout, sqlite.synchronous), (Duration::from_secs(5), Synchronous::Full));
     let types: Vec<_> = settings.serial.types.keys().map(String::as_str).collect();
     assert_eq!(types, ["account", "card", "passage", "recharge", "tag"]);
-    assert!(
-        settings.serial.types.values().all(|kind| kind.range == 1000 && kind.format.as_str() == "{seq:16}")
-    );
+    let formats: Vec<_> = settings.serial.types.values().map(|kind| kind.format.as_str()).collect();
+    assert_eq!(formats, ["A{seq:15}", "C{seq:15}", "P{seq:15}", "R{seq:15}", "T{seq:15}"]);
+    assert!(settings.serial.types.values().all(|kind| kind.range == 1000));
+    let own = good("[serial.types.ticket]\n");
+    assert_eq!(own.serial.types["ticket"].format.as_str(), "{seq:16}");
 }
 
 /// Goal: a default that nobody could write is caught here and not at a start. `default_of` relies on it.

@@ -1,0 +1,105 @@
+//! What CI runs, and its long version.
+//!
+//! One profile for everything. The whole-system tests need the release build of the platform; were the
+//! other tests, clippy and the documentation to use the dev profile, every dependency would be compiled
+//! twice, and SQLite's C code as well (its build script runs once for each profile). With `--release`
+//! everywhere, build scripts and macros run once, clippy and rustdoc share what they know of the
+//! dependencies, and the tests link what the build step has compiled.
+
+use std::process::Command;
+
+use crate::build::expect_artefacts;
+use crate::setup::succeeds;
+use crate::steps::{Failure, Steps};
+use crate::workspace::Workspace;
+
+/// Everything CI runs. The whole-system tests come last, so that the runner's count is the last thing
+/// printed.
+pub(crate) fn test(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
+    steps.run("format", &mut workspace.cargo(["fmt", "--all", "--check"]))?;
+    let clippy = ["clippy", "--release", "--workspace", "--all-targets", "--", "--deny", "warnings"];
+    steps.run("lints", &mut workspace.cargo(clippy))?;
+    build_all(workspace, steps)?;
+    let mut doc = workspace.cargo(["doc", "--release", "--workspace", "--no-deps"]);
+    steps.run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
+    ring(workspace, steps, false)?;
+    let doc_tests = ["test", "--release", "--workspace", "--doc", "--quiet"];
+    steps.run("examples in the documentation", &mut workspace.cargo(doc_tests))?;
+    let mut posix = runner(workspace, Some("journey::"));
+    steps.run("journeys on the posix backend", posix.env("GANTRY_TEST_BACKEND", "posix"))?;
+    steps.run("tests", &mut runner(workspace, None))
+}
+
+/// The long versions: more requests, more kills, more attacks.
+pub(crate) fn soak(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
+    /// How often the tests of death, overload and reload are repeated on each backend.
+    const ROUNDS: u32 = 5;
+    build_all(workspace, steps)?;
+    ring(workspace, steps, true)?;
+    for backend in ["sysv", "posix"] {
+        for round in 1..=ROUNDS {
+            for part in ["crash::", "overload::", "reload::", "conformance::"] {
+                let mut command = runner(workspace, Some(part));
+                command.env("GANTRY_SOAK", "1").env("GANTRY_TEST_BACKEND", backend);
+                steps.run(&format!("round {round} of {ROUNDS} on {backend}: {part}"), &mut command)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The platform and every test in one invocation. Tests have dependencies of their own, which switch on
+/// features of shared ones; built apart from the tests, the platform would be compiled once without and
+/// once with them.
+fn build_all(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
+    let build = ["build", "--release", "--workspace", "--bins", "--lib", "--tests"];
+    steps.run("release build of the platform, its services and the tests", &mut workspace.cargo(build))?;
+    expect_artefacts(workspace)
+}
+
+/// The ring's model under loom, in a target folder of its own since `--cfg loom` changes every crate; and
+/// the attack that must catch the five mutants.
+fn ring(workspace: &Workspace, steps: &Steps, is_soak: bool) -> Result<(), Failure> {
+    if workspace.path("platform/ring/tests/loom.rs").is_file() {
+        let loom = ["test", "--package", "gantry-ring", "--release", "--test", "loom"];
+        let mut command = workspace.cargo(loom);
+        command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", workspace.target("loom"));
+        steps.run("model of the ring under loom", with_soak(&mut command, is_soak))?;
+    }
+    if workspace.path("platform/ring/tests/attack.rs").is_file() {
+        let attack =
+            ["test", "--package", "gantry-ring", "--release", "--features", "mutants", "--test", "attack"];
+        let mut command = workspace.cargo(attack);
+        command.args(["--", "--nocapture"]);
+        steps.run("attack on the ring and its mutants", with_soak(&mut command, is_soak))?;
+    }
+    Ok(())
+}
+
+fn with_soak(command: &mut Command, is_soak: bool) -> &mut Command {
+    if is_soak { command.env("GANTRY_SOAK", "1") } else { command }
+}
+
+/// The test runner over the workspace, or over the whole-system tests of one part: nextest where it is
+/// installed, since it runs each test in a process of its own with a time limit, otherwise cargo's own.
+fn runner(workspace: &Workspace, part: Option<&str>) -> Command {
+    let has_nextest = succeeds(Command::new("cargo").args(["nextest", "--version"]));
+    let mut command = if has_nextest {
+        workspace.cargo(["nextest", "run", "--release", "--no-fail-fast", "--workspace"])
+    } else {
+        workspace.cargo(["test", "--release", "--no-fail-fast", "--workspace"])
+    };
+    match part {
+        // The whole workspace also here, for the same features and so the same build; the filter does the
+        // choosing.
+        Some(part) if has_nextest => {
+            command.arg("--filterset");
+            command.arg(format!("binary_id(gantry-tests::system) and test(/^{part}/)"))
+        }
+        Some(part) => command.args(["--test", "system", "--", part]),
+        None if has_nextest => &mut command,
+        // Examples in the documentation have a step of their own.
+        None => command.args(["--bins", "--lib", "--tests"]),
+    };
+    command
+}

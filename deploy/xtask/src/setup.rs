@@ -1,0 +1,82 @@
+//! What the tests need beside Rust. Nothing is installed that is there already.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::steps::{Failure, Steps, command_line};
+
+/// A Debian package, and a file or program that shows that it is there.
+struct Package {
+    name: &'static str,
+    shown_by: &'static str,
+    reason: &'static str,
+}
+
+const PACKAGES: &[Package] = &[
+    Package {
+        name: "gcc",
+        shown_by: "cc",
+        reason: "links everything, compiles SQLite and the tests' libraries",
+    },
+    Package { name: "g++", shown_by: "c++", reason: "compiles the example service in C++" },
+    Package { name: "libc6-dev", shown_by: "/usr/include/stdio.h", reason: "headers of both" },
+    Package { name: "python3", shown_by: "python3", reason: "runs the README's first client" },
+];
+
+pub(crate) fn setup(steps: &Steps) -> Result<(), Failure> {
+    steps.banner("looking for what the tests need");
+    let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !is_there(package.shown_by)).collect();
+    for package in &missing {
+        eprintln!("    {} is missing: {}", package.name, package.reason);
+    }
+    if !missing.is_empty() {
+        install(steps, &missing)?;
+    }
+    for (component, probe) in [("rustfmt", "fmt"), ("clippy", "clippy")] {
+        if !succeeds(Command::new("cargo").args([probe, "--version"])) {
+            let mut command = Command::new("rustup");
+            steps.run_retried(
+                &format!("installing {component}"),
+                command.args(["component", "add", component]),
+            )?;
+        }
+    }
+    eprintln!("    everything is there");
+    Ok(())
+}
+
+fn install(steps: &Steps, missing: &[&Package]) -> Result<(), Failure> {
+    let mut update = Command::new("apt-get");
+    update.arg("update");
+    let mut install = Command::new("apt-get");
+    install
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(missing.iter().map(|package| package.name));
+    if !is_root() {
+        let words = format!("run as root: {} && {}", command_line(&update), command_line(&install));
+        return Err(Failure::Wrong(words));
+    }
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    steps.run_retried("updating the list of packages", &mut update)?;
+    steps.run_retried("installing packages", &mut install)
+}
+
+/// Whether a file is there (a path), or a program in one of the folders of `PATH` (a bare name).
+fn is_there(name: &str) -> bool {
+    let path = Path::new(name);
+    if path.is_absolute() {
+        return path.is_file();
+    }
+    let folders = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&folders).any(|folder| folder.join(path).is_file())
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.trim_ascii() == b"0")
+}
+
+/// Whether a command can be run and likes its arguments; what it prints is nobody's business.
+pub(crate) fn succeeds(command: &mut Command) -> bool {
+    let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}

@@ -1,0 +1,72 @@
+//! Services that never end: the caller is answered at the deadline, the worker is replaced.
+
+use std::fs;
+
+use gantry_tests::etc::{ECHO, FAULT, FAULT_WRITE, SLEEP, add};
+use gantry_tests::processes::{is_running, send_signal};
+use gantry_tests::{Node, NodeOptions, Request, until};
+use nix::sys::signal::Signal;
+
+fn quick() -> NodeOptions {
+    NodeOptions::small().text("service.timeout", "500ms").text("workers.kill_grace", "200ms")
+}
+
+#[test]
+fn service_that_spins_is_answered_301_and_its_worker_is_killed() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    for (service, queue) in [(FAULT, "read"), (FAULT_WRITE, "write")] {
+        let victim = node.pid(queue);
+        client.call(service, r#"{"how":"spin"}"#).expect_status(301);
+        node.successor(queue, victim);
+        until("the spinning worker is gone", || (!is_running(victim)).then_some(()));
+    }
+    assert_eq!(client.call(ECHO, "others go on").done().body, b"others go on");
+    assert_eq!(add(&mut client, "k", 1), 1);
+    node.until_quiet();
+}
+
+#[test]
+fn requests_queued_behind_a_spinning_one_are_served_by_the_next_worker() {
+    let node = Node::start(quick());
+    let (mut spinning, mut behind) = (node.client(), node.client());
+    spinning.send(&Request::new(FAULT, r#"{"how":"spin"}"#));
+    node.until_busy("read");
+    // A budget of theirs, since the time-out of echo would run out in the queue.
+    let requests: Vec<Request> = (0..10).map(|number| Request::new(ECHO, number.to_string())).collect();
+    let statuses: Vec<u16> = behind.exchange_all(&requests).iter().map(|reply| reply.status).collect();
+    assert!(statuses.iter().all(|status| matches!(status, 0 | 305)), "{statuses:?}");
+    spinning.receive().expect_status(301);
+    assert_eq!(behind.call(ECHO, "after").done().body, b"after");
+}
+
+/// TERM means nothing to a stopped process; KILL does.
+#[test]
+fn worker_that_hears_no_signal_is_killed_after_its_grace() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    client.send(&Request::new(SLEEP, r#"{"ms":60000}"#));
+    node.until_busy("read");
+    let victim = node.pid("read");
+    send_signal(victim, Signal::SIGSTOP);
+    client.receive().expect_status(301);
+    node.successor("read", victim);
+    until("the stopped worker is gone", || (!is_running(victim)).then_some(()));
+}
+
+/// Every kill leaves a report for whoever has to find out why.
+#[test]
+fn kill_leaves_a_report_that_names_the_service_and_the_request() {
+    let node = Node::start(quick());
+    let mut client = node.client();
+    let request = Request::new(FAULT_WRITE, r#"{"how":"spin"}"#);
+    let victim = node.pid("write");
+    client.exchange(&request).expect_status(301);
+    node.successor("write", victim);
+    let reports = node.state_folder().join("reports");
+    let text = until("a report is written", || {
+        let newest = fs::read_dir(&reports).ok()?.flatten().next()?;
+        fs::read_to_string(newest.path()).ok().filter(|text| !text.is_empty())
+    });
+    assert!(text.contains("29000003") && text.contains(request.id.as_str()), "{text}");
+}
