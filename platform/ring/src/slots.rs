@@ -7,6 +7,7 @@
 //! | `answer` Filling → Done | comm | Done: swept by its home thread |
 //! | `join` Filling → Joined | comm | Joined: a new comm takes it up |
 //! | `unjoin` Joined → Queued | comm | as after `publish` |
+//! | `resolve` Joined → Done | comm | as after `finish` |
 //! | `take` Queued → Running | worker | Running of a dead owner: recovery makes it Lost |
 //! | `execute` Running → Executed | worker | Executed of a dead owner: recovery makes it Uncommitted |
 //! | `finish` Running, Executed → Done | worker | Done, perhaps not in the reply ring: swept |
@@ -173,6 +174,15 @@ impl<'a> Slots<'a> {
     /// The word as it is, when the slot is not joined.
     pub fn unjoin(&self, slot: SlotRef) -> Result<(), Word> {
         self.step(slot, &[State::Joined], State::Queued)
+    }
+
+    /// Ends the wait of a joined repeat: its original's reply is now its own. To be pushed to the reply ring of its
+    /// home thread afterwards, as a worker does after `finish`.
+    ///
+    /// # Errors
+    /// The word as it is, when the slot is not joined.
+    pub fn resolve(&self, slot: SlotRef) -> Result<(), Word> {
+        self.step(slot, &[State::Joined], State::Done)
     }
 
     /// Queues a lost request again, as the next attempt. To be pushed afterwards.

@@ -40,13 +40,17 @@ pub struct ConnectionRow {
     pub body_start: AtomicU64,
     /// Stream offset behind its last byte.
     pub body_end: AtomicU64,
-    /// Bytes up to this stream offset are a refused body: received and thrown away.
+    /// Bytes up to this stream offset are a refused body: received and thrown away. Written after
+    /// `discard_record`.
     pub discard_end: AtomicU64,
     /// When it was accepted; monotonic clock, ns.
     pub accepted_ns: AtomicU64,
     /// The caller's name; requests of connections without one are `anonymous`'s.
     pub caller: SharedText<4>,
-    reserved: [AtomicU64; 14],
+    /// The refusal (out record, index + 1) that is appended when the refused body is through; 0 = none.
+    pub discard_record: AtomicU32,
+    reserved_discard: AtomicU32,
+    reserved: [AtomicU64; 13],
 }
 
 #[cfg(not(loom))]

@@ -1,1 +1,55 @@
 //! The supervisor: starts, watches, ends and revives the other processes.
+//!
+//! One thread around one poller: signals, a tick, the death of each child, the admin socket and the pipes of helper
+//! processes. It is boring on purpose: it loads no library, touches no byte of a request and opens no database; what
+//! needs one of those is done by short-lived helpers that it starts. It holds what must outlive its children: the
+//! segments, the listening sockets and the wake-up descriptors.
+//!
+//! [`run`] runs a node to its end. [`protocol`] is what is said on the admin socket; [`living_processes`],
+//! [`dimensions`] and [`backend`] are for the commands that look at a node from outside.
+//!
+//! | module | is about |
+//! |---|---|
+//! | `run` | what the supervisor holds, its start, its loop |
+//! | `children`, `spawn`, `watch`, `reap` | the table of children: starting, watching, their deaths |
+//! | `shutdown` | draining and stopping |
+//! | `helper`, `commands`, `publish` | changes of services, from the operator to the shared tables |
+//! | `quarantine`, `back_off` | who is not started again, and when |
+#![forbid(unsafe_code)]
+
+mod admin;
+mod back_off;
+mod children;
+mod commands;
+mod error;
+mod folder;
+mod helper;
+pub mod limits;
+mod listeners;
+mod living;
+mod load;
+mod node_row;
+mod node_segments;
+mod notify;
+pub mod protocol;
+mod publish;
+mod quarantine;
+mod reap;
+mod reload;
+mod run;
+mod shutdown;
+mod snapshot;
+mod spawn;
+mod status;
+#[cfg(test)]
+mod testing;
+mod time;
+mod token;
+mod watch;
+
+pub use error::{PublishError, SupervisorError};
+pub use folder::pid_file;
+pub use living::{LivingProcess, living_processes};
+pub use node_row::{level_code, level_of};
+pub use node_segments::{backend, dimensions, unprocessed_count};
+pub use run::{Exit, SupervisorOptions, block_signals, run};

@@ -26,18 +26,15 @@ fn build_folder() -> PathBuf {
     executable.parent().and_then(Path::parent).unwrap().to_owned()
 }
 
-/// Builds a package with cargo, as the tests themselves were built, and gives the file it left.
+/// Builds a package with cargo and gives the file it left. It has a target folder of its own: built into that of the
+/// tests, it would replace libraries there while other tests deploy them.
 fn build(arguments: &[&str], file: &str) -> PathBuf {
-    let folder = build_folder();
+    let folder = build_folder().parent().unwrap().join("nested");
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(repository()).env("CARGO_TARGET_DIR", folder.parent().unwrap());
-    cargo.arg("build").args(arguments);
-    if folder.file_name().is_some_and(|name| name == "release") {
-        cargo.arg("--release");
-    }
-    let output = cargo.output().unwrap();
+    cargo.current_dir(repository()).env("CARGO_TARGET_DIR", &folder);
+    let output = cargo.arg("build").args(arguments).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    folder.join(file)
+    folder.join("debug").join(file)
 }
 
 /// The library of the diagnostic services.
