@@ -27,11 +27,6 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// A file or folder of the repository.
-    pub(crate) fn path(&self, below: &str) -> PathBuf {
-        self.root.join(below)
-    }
-
     /// A file or folder of the target folder.
     pub(crate) fn target(&self, below: &str) -> PathBuf {
         self.target.join(below)
