@@ -1,0 +1,243 @@
+//! A real worker on real segments, a real library and a real database; the test plays the communication process.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
+use gantry_message::{Kind, Queue as QueueName};
+use gantry_ring::{BlockKind, BlockRef, Blocks, Cursor, Doorbell, Owner, Queue, Slots};
+use gantry_segment::{Backend, BlockClass, Dimensions, DirectoryEntry, LibraryFacts, Segments};
+use gantry_settings::Settings;
+use gantry_sys::atomic::Ordering;
+use gantry_sys::clock;
+use gantry_sys::eventfd::EventFd;
+use gantry_worker::{WorkerError, WorkerOptions, run};
+use serde_json::Value;
+
+const COMM: Owner = Owner::new(1, 1);
+const WORKER_ROW: u8 = 2;
+const WATCHDOG: Duration = Duration::from_secs(30);
+
+/// A node of one write worker.
+struct Node {
+    segments: Segments,
+    name: String,
+    worker: Option<JoinHandle<Result<(), WorkerError>>>,
+    _folder: tempfile::TempDir,
+}
+
+impl Node {
+    fn start(test: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let name = format!("workertest-{test}-{}", std::process::id());
+        let segments = Segments::create(Backend::Posix, &name, &dimensions(), 7, 1).unwrap();
+        let settings =
+            Settings::from_text("[node]\nstate_dir = \".\"\n", &folder.path().join("gantry.toml")).unwrap();
+        prepare(&folder.path().join("data.db"));
+        let mut node = Self { segments, name, worker: None, _folder: folder };
+        node.publish();
+        let control = node.segments.control();
+        control.processes()[usize::from(WORKER_ROW)].epoch.store(1, Ordering::Release);
+        let options = WorkerOptions {
+            segments: Segments::attach(node.segments.handoff()).unwrap(),
+            row: WORKER_ROW,
+            epoch: 1,
+            queue: QueueName::Write,
+            settings,
+            doorbells: vec![EventFd::new().unwrap()],
+        };
+        node.worker = Some(std::thread::spawn(move || run(options)));
+        node
+    }
+
+    /// Publishes the diagnostic services that write.
+    fn publish(&self) {
+        let control = self.segments.control();
+        let file = diag().to_str().unwrap().to_owned();
+        let facts = LibraryFacts { name: "diag".into(), version: "1".into(), build: "b".into(), file };
+        control.libraries()[0].write(&facts);
+        for (index, number) in [29_000_001, 29_000_003, 29_000_004_u32].into_iter().enumerate() {
+            let row = &control.services()[index];
+            row.number.store(number, Ordering::Relaxed);
+            row.kind.store(2, Ordering::Relaxed);
+            row.enabled.store(1, Ordering::Relaxed);
+            let entry = DirectoryEntry { kind: 2, service_index: index as u32 };
+            self.segments.directory().publish(number, Some(entry));
+        }
+        control.node().directory_generation.store(1, Ordering::Release);
+    }
+
+    /// Sends one request as the communication process would, and gives status and body of the reply.
+    fn call(&self, number: u32, id: &str, body: &[u8], time: Duration) -> (u32, Vec<u8>) {
+        let control = self.segments.control();
+        let slots = Slots::new(control.slots());
+        let slot = slots.claim(COMM, &mut Cursor::default()).expect("a slot is free");
+        let row = slots.row(slot.index).unwrap();
+        row.request_block.store(0, Ordering::Relaxed);
+        if !body.is_empty() {
+            let blocks = Blocks::of(control);
+            let class = blocks.class_for(body.len() as u32).unwrap();
+            let block = blocks.claim(class, slot, BlockKind::Request, &mut Cursor::default()).unwrap();
+            let place = self.segments.bodies().block(usize::from(class), block.index as usize).unwrap();
+            place.copy_from(body);
+            row.request_block.store(block.to_bits(), Ordering::Relaxed);
+        }
+        let mut id_bytes = [b'.'; 24];
+        id_bytes[..id.len()].copy_from_slice(id.as_bytes());
+        for (word, bytes) in row.request_id.iter().zip(id_bytes.chunks_exact(8)) {
+            word.store(u64::from_le_bytes(bytes.try_into().unwrap()), Ordering::Relaxed);
+        }
+        let hash = body.iter().fold(7_u64, |hash, byte| hash.wrapping_mul(31).wrapping_add(u64::from(*byte)));
+        row.body_hash[0].store(hash, Ordering::Relaxed);
+        row.caller.set(b"anonymous");
+        row.service.store(number, Ordering::Relaxed);
+        let entry = self.segments.directory().look_up(number);
+        row.service_index.store(entry.map_or(u32::MAX, |entry| entry.service_index), Ordering::Relaxed);
+        row.request_bytes.store(body.len() as u32, Ordering::Relaxed);
+        row.flags.store(u32::from(Kind::Write.code()) << 8, Ordering::Relaxed);
+        row.timeout_ms.store(15_000, Ordering::Relaxed);
+        row.deadline_ns.store(clock::monotonic_ns() + time.as_nanos() as u64, Ordering::Relaxed);
+        Queue::requests(control.write_ring(), slots).submit(slot, COMM).unwrap();
+        Doorbell::new(&control.processes()[usize::from(WORKER_ROW)].bell).ring();
+        let replies = Queue::replies(control.reply_ring(0), slots);
+        let started = Instant::now();
+        let done = loop {
+            match replies.pop() {
+                Some(done) => break done,
+                None => assert!(started.elapsed() < WATCHDOG, "no reply: {:?}", slots.word(slot.index)),
+            }
+            std::thread::yield_now();
+        };
+        assert_eq!(done, slot);
+        let reply = BlockRef::from_bits(row.reply_block.load(Ordering::Relaxed)).map(|block| {
+            let bytes = row.reply_bytes.load(Ordering::Relaxed) as usize;
+            let place = self.segments.bodies().block(usize::from(block.class), block.index as usize).unwrap();
+            place.slice(..bytes).unwrap().to_vec()
+        });
+        let status = row.reply_status.load(Ordering::Relaxed);
+        slots.release(done).unwrap();
+        (status, reply.unwrap_or_default())
+    }
+
+    fn json(&self, number: u32, id: &str, body: &str) -> (u32, Value) {
+        let (status, reply) = self.call(number, id, body.as_bytes(), WATCHDOG);
+        (status, serde_json::from_slice(&reply).unwrap_or(Value::Null))
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let row = &self.segments.control().processes()[usize::from(WORKER_ROW)];
+        row.leave.store(1, Ordering::SeqCst);
+        Doorbell::new(&row.bell).ring();
+        let ended = self.worker.take().map(JoinHandle::join);
+        Segments::remove_all(Backend::Posix, &self.name).unwrap();
+        if !std::thread::panicking() {
+            assert!(matches!(ended, Some(Ok(Ok(())))), "{ended:?}");
+            assert_eq!(Blocks::of(self.segments.control()).taken_count(0), 0, "a block was leaked");
+        }
+    }
+}
+
+fn dimensions() -> Dimensions {
+    Dimensions {
+        slots: 8,
+        processes: 4,
+        io_threads: 1,
+        connections: 1,
+        receive_buffers: 1,
+        receive_buffer_bytes: 8192,
+        out_records: 1,
+        services: 8,
+        libraries: 2,
+        window_entries: 8,
+        classes: vec![
+            BlockClass { block_bytes: 4096, blocks_count: 16 },
+            BlockClass { block_bytes: 65_536, blocks_count: 4 },
+        ],
+    }
+}
+
+/// The tables that a start of the node makes.
+fn prepare(path: &Path) {
+    let mut connection =
+        SqliteSource::new("main", SqliteOptions::new(path)).connect(Access::ReadWrite).unwrap();
+    gantry_datasource::requests::prepare_table(&mut *connection).unwrap();
+    gantry_serials::prepare_table(&mut *connection).unwrap();
+    let library = gantry_service_host::Loader::open(&diag()).unwrap();
+    for step in &library.description().migrations {
+        let migration = gantry_datasource::Migration { version: step.version, sql: &step.sql };
+        gantry_datasource::migrate(&mut *connection, &step.schema, &[migration]).unwrap();
+    }
+}
+
+/// The library of the diagnostic services, built in a target folder of its own.
+fn diag() -> PathBuf {
+    let executable = std::env::current_exe().unwrap();
+    let target = executable.ancestors().nth(3).unwrap().join("nested");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "gantry-service-diag"]).env("CARGO_TARGET_DIR", &target);
+    let output = cargo.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    target.join("debug/libgantry_diag.so")
+}
+
+#[test]
+fn echo_comes_back_whole_from_empty_to_larger_than_the_smallest_block() {
+    let node = Node::start("echo");
+    for bytes in [0, 1, 4096, 4097, 65_536] {
+        let body: Vec<u8> = (0..bytes).map(|index| index as u8).collect();
+        assert_eq!(node.call(29_000_001, &format!("e{bytes}"), &body, WATCHDOG), (0, body));
+    }
+}
+
+#[test]
+fn a_write_takes_effect_once_and_its_repeat_gets_the_recorded_reply() {
+    let node = Node::start("once");
+    let add = r#"{"key":"k","add":5}"#;
+    assert_eq!(node.json(29_000_004, "a", add), (0, serde_json::json!({"value":5})));
+    assert_eq!(node.json(29_000_004, "b", add), (0, serde_json::json!({"value":10})));
+    assert_eq!(node.json(29_000_004, "a", add), (0, serde_json::json!({"value":5})));
+    assert_eq!(node.json(29_000_004, "c", r#"{"key":"k","add":1}"#), (0, serde_json::json!({"value":11})));
+}
+
+#[test]
+fn an_id_used_again_for_another_body_is_107_and_does_nothing() {
+    let node = Node::start("conflict");
+    assert_eq!(node.json(29_000_004, "a", r#"{"key":"k","add":5}"#).0, 0);
+    assert_eq!(node.call(29_000_004, "a", br#"{"key":"k","add":6}"#, WATCHDOG), (107, Vec::new()));
+    assert_eq!(node.json(29_000_004, "b", r#"{"key":"k","add":0}"#).1["value"], 5);
+}
+
+#[test]
+fn a_business_error_and_a_panic_leave_the_worker_well() {
+    let node = Node::start("errors");
+    let (status, body) = node.json(29_000_004, "a", r#"{"key":7,"add":5}"#);
+    assert_eq!((status, &body["error"], &body["field"]), (304, &"bad_request".into(), &"key".into()));
+    assert_eq!(node.call(29_000_003, "b", br#"{"how":"panic"}"#, WATCHDOG), (306, Vec::new()));
+    assert_eq!(node.json(29_000_004, "c", r#"{"key":"k","add":1}"#).1["value"], 1);
+}
+
+#[test]
+fn a_request_whose_time_is_over_is_never_started() {
+    let node = Node::start("late");
+    assert_eq!(node.call(29_000_004, "a", br#"{"key":"k","add":5}"#, Duration::ZERO), (305, Vec::new()));
+    assert_eq!(node.json(29_000_004, "b", r#"{"key":"k","add":1}"#).1["value"], 1);
+}
+
+#[test]
+fn the_outcome_of_a_write_is_done_failed_or_unknown_and_a_failed_one_may_be_tried_again() {
+    let node = Node::start("outcome");
+    let id = |text: &str| format!("{text:.<24}");
+    assert_eq!(node.json(29_000_004, "a", r#"{"key":"k","add":5}"#).0, 0);
+    let (status, done) = node.json(2, "q1", &id("a"));
+    assert_eq!((status, done), (0, serde_json::json!({"state":"done","status":"000","reply":{"value":5}})));
+    assert_eq!(node.json(2, "q2", &id("z")).1["state"], "unknown");
+    assert_eq!(node.json(2, "q3", &(id("z") + "L")).1["state"], "failed");
+    assert_eq!(node.json(2, "q4", &id("z")).1["state"], "failed");
+    assert_eq!(node.json(29_000_004, "z", r#"{"key":"k","add":2}"#).1["value"], 7);
+    assert_eq!(node.json(2, "q5", &id("z")).1["state"], "done");
+    assert_eq!(node.json(2, "q6", "not an id").0, 304);
+}
