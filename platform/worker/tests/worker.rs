@@ -1,5 +1,7 @@
 //! A real worker on real segments, a real library and a real database; the test plays the communication process.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot set itself up is to fail at that line")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
