@@ -186,19 +186,28 @@ impl Lender for NothingLent {
     }
 
     fn is_log_enabled(&self, level: Level) -> bool {
-        match level {
-            Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
-            Level::Warn => tracing::enabled!(tracing::Level::WARN),
-            Level::Error => tracing::enabled!(tracing::Level::ERROR),
-        }
+        is_log_enabled(level)
     }
 
     fn log(&mut self, level: Level, text: &str) {
-        let service = self.number;
-        match level {
-            Level::Debug => tracing::debug!(%service, "{text}"),
-            Level::Warn => tracing::warn!(%service, "{text}"),
-            Level::Error => tracing::error!(%service, "{text}"),
-        }
+        log(self.number, level, text);
+    }
+}
+
+/// Whether a service's record of this level would be written: what every lender answers.
+pub fn is_log_enabled(level: Level) -> bool {
+    match level {
+        Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
+        Level::Warn => tracing::enabled!(tracing::Level::WARN),
+        Level::Error => tracing::enabled!(tracing::Level::ERROR),
+    }
+}
+
+/// Writes a service's log record: what every lender does with one.
+pub fn log(service: ServiceNumber, level: Level, text: &str) {
+    match level {
+        Level::Debug => tracing::debug!(%service, "{text}"),
+        Level::Warn => tracing::warn!(%service, "{text}"),
+        Level::Error => tracing::error!(%service, "{text}"),
     }
 }

@@ -34,6 +34,6 @@ pub use container::Container;
 pub use description::{Description, MigrationDescription, ServiceDescription};
 pub use error::LoadError;
 pub use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
-pub use lender::{Lender, NothingLent, ReplyError, RequestView, ResultSet, SqlValue};
+pub use lender::{Lender, NothingLent, ReplyError, RequestView, ResultSet, SqlValue, is_log_enabled, log};
 pub use loader::{Library, Loader};
 pub use probe::probe;

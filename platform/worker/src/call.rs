@@ -96,19 +96,10 @@ impl Lender for Lent<'_, '_> {
     }
 
     fn is_log_enabled(&self, level: Level) -> bool {
-        match level {
-            Level::Debug => tracing::enabled!(tracing::Level::DEBUG),
-            Level::Warn => tracing::enabled!(tracing::Level::WARN),
-            Level::Error => tracing::enabled!(tracing::Level::ERROR),
-        }
+        gantry_service_host::is_log_enabled(level)
     }
 
     fn log(&mut self, level: Level, text: &str) {
-        let service = self.number;
-        match level {
-            Level::Debug => tracing::debug!(%service, "{text}"),
-            Level::Warn => tracing::warn!(%service, "{text}"),
-            Level::Error => tracing::error!(%service, "{text}"),
-        }
+        gantry_service_host::log(self.number, level, text);
     }
 }
