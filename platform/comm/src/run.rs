@@ -1,0 +1,159 @@
+//! The life of the communication process: take over, start the threads, wait for their end.
+
+use std::os::fd::OwnedFd;
+use std::str::FromStr;
+use std::thread;
+
+use gantry_ring::Owner;
+use gantry_segment::{Dimensions, ProcessRow, ProcessState, Segments};
+use gantry_settings::Settings;
+use gantry_sys::atomic::Ordering;
+use gantry_sys::eventfd::EventFd;
+use gantry_sys::{clock, process, signal};
+
+use crate::CommError;
+use crate::io_thread::IoThread;
+use crate::listener::Listeners;
+use crate::node::Node;
+use crate::recover;
+
+/// What kind of socket listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ListenerKind {
+    /// TCP, `tcp` in the hand-over.
+    Tcp,
+    /// Unix stream, `unix` in the hand-over.
+    Unix,
+}
+
+/// A word that names no kind of listener.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{word}\" is no kind of listener; write tcp or unix")]
+pub struct ListenerKindError {
+    /// The word.
+    pub word: String,
+}
+
+impl FromStr for ListenerKind {
+    type Err = ListenerKindError;
+
+    fn from_str(word: &str) -> Result<Self, ListenerKindError> {
+        match word {
+            "tcp" => Ok(Self::Tcp),
+            "unix" => Ok(Self::Unix),
+            _ => Err(ListenerKindError { word: word.to_owned() }),
+        }
+    }
+}
+
+/// What a communication process is started with.
+#[derive(Debug)]
+pub struct CommOptions {
+    /// The node's segments, attached.
+    pub segments: Segments,
+    /// Its row of the process table.
+    pub row: u8,
+    /// The life number of that row which is this process's.
+    pub epoch: u32,
+    /// The configuration.
+    pub settings: Settings,
+    /// The listening sockets, inherited from the supervisor, which holds them too.
+    pub listeners: Vec<(ListenerKind, OwnedFd)>,
+    /// The eventfd of each I/O thread, held by the supervisor and all workers.
+    pub doorbells: Vec<EventFd>,
+}
+
+/// Runs the communication process until it is told to leave (SIGTERM, its row's `leave`, or the node's `stopping`) and
+/// owes nothing any more. Blocks until then; the calling thread is the first I/O thread.
+///
+/// What earlier communication processes left in the segments is taken over first: they must be dead.
+///
+/// # Errors
+/// [`CommError`]: the process should end with code 1 then, and the supervisor starts another.
+pub fn run(options: CommOptions) -> Result<(), CommError> {
+    let CommOptions { segments, row, epoch, settings, listeners, doorbells } = options;
+    let control = segments.control();
+    let process = own_row(control.processes(), row, epoch)?;
+    check(control.dimensions(), doorbells.len())?;
+    let terminate = signal::terminate_flag();
+    let node = Node::new(&segments, &settings, Owner::new(row, epoch), &doorbells, terminate);
+    process.set_state(ProcessState::Starting);
+    let pid = std::process::id();
+    process.pid.store(pid, Ordering::Relaxed);
+    if let Some(ticks) = process::start_ticks(pid.cast_signed()) {
+        process.start_ticks.store(ticks, Ordering::Relaxed);
+    }
+    recover::take_over(&node);
+    let now_ns = clock::monotonic_ns();
+    for row in control.threads() {
+        row.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+    }
+    let mut listeners = Some(Listeners::new(listeners)?);
+    let mut threads = Vec::new();
+    for index in 0..node.threads_count() {
+        threads.push(IoThread::new(&node, index, listeners.take(), now_ns)?);
+    }
+    process.set_state(ProcessState::Idle);
+    let ended = run_all(&node, threads);
+    process.set_state(ProcessState::Stopping);
+    ended
+}
+
+/// Runs the first thread here and the others beside it. When one fails, all end.
+fn run_all<'a>(node: &'a Node<'a>, threads: Vec<IoThread<'a>>) -> Result<(), CommError> {
+    let mut threads = threads.into_iter();
+    let first = threads.next();
+    thread::scope(|scope| {
+        let others: Vec<_> = threads.map(|thread| scope.spawn(move || run_guarded(node, thread))).collect();
+        let mut ended = first.map_or(Ok(()), |thread| run_guarded(node, thread));
+        for (index, other) in others.into_iter().enumerate() {
+            let result = other.join().unwrap_or(Err(CommError::Panicked { thread: index + 1 }));
+            ended = ended.and(result);
+        }
+        ended
+    })
+}
+
+fn run_guarded(node: &Node<'_>, mut thread: IoThread<'_>) -> Result<(), CommError> {
+    /// Ends the other threads when this one ends by a panic.
+    struct Guard<'a, 'b>(&'b Node<'a>);
+    impl Drop for Guard<'_, '_> {
+        fn drop(&mut self) {
+            if thread::panicking() {
+                self.0.fail();
+            }
+        }
+    }
+    let _guard = Guard(node);
+    if thread.index > 0 {
+        process::set_name(&format!("comm-io-{}", thread.index));
+    }
+    let ended = thread.run();
+    if ended.is_err() {
+        node.fail();
+    }
+    ended
+}
+
+fn own_row(rows: &[ProcessRow], row: u8, epoch: u32) -> Result<&ProcessRow, CommError> {
+    let process = rows.get(usize::from(row));
+    let found = process.map_or(u32::MAX, |process| process.epoch.load(Ordering::Acquire));
+    process.filter(|_| found == epoch).ok_or(CommError::NotOurRow { row, epoch, found })
+}
+
+/// Each thread needs a doorbell, and one of everything that is shared out among them.
+fn check(dimensions: &Dimensions, doorbells: usize) -> Result<(), CommError> {
+    let io_threads = dimensions.io_threads;
+    if doorbells != io_threads as usize {
+        return Err(CommError::Doorbells { given: doorbells, io_threads });
+    }
+    let enough = |count: u32, what, key| {
+        if count >= io_threads {
+            return Ok(());
+        }
+        Err(CommError::TooFew { what, count, io_threads, key })
+    };
+    enough(dimensions.connections, "connection rows", "comm.connections_max")?;
+    enough(dimensions.receive_buffers, "receive buffers", "comm.receive_buffers")?;
+    enough(dimensions.out_records, "out records", "comm.out_records")
+}
