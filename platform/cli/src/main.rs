@@ -1,2 +1,80 @@
-//! The gantry command.
-fn main() {}
+//! The `gantry` command.
+//!
+//! One binary is everything: the commands of the operator, the supervisor, its children and its helpers. This crate
+//! only wires the others together; each command has a file of its own.
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod bench;
+mod call;
+mod child;
+mod client;
+mod configuration;
+mod doctor;
+mod failure;
+mod helper;
+mod ipc;
+mod libraries;
+mod lock;
+mod operations;
+mod output;
+mod run;
+mod service;
+mod sources;
+mod start;
+mod status;
+mod stop;
+mod table;
+mod telemetry;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use gantry_settings::Settings;
+
+use crate::arguments::{Arguments, Command, ConfigCommand};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run_command(arguments) {
+        Ok(code) => code,
+        Err(error) => failure::report(&error),
+    }
+}
+
+fn run_command(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    let Arguments { config, json, command } = arguments;
+    match (configuration::load(config.as_deref()), command) {
+        (Ok(settings), command) => run_configured(settings, command, json),
+        // Who says where to connect needs no configuration; one that is named must be sound all the same.
+        (Err(_), Command::Call(call)) if config.is_none() && call.addr.is_some() => call::run(None, call),
+        (Err(_), Command::Bench(bench)) if config.is_none() && bench.addr.is_some() => {
+            bench::run(None, &bench, json)
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run => run::run(settings),
+        Command::Start => start::run(settings),
+        Command::Stop(stop) => stop::run(&settings, stop.now),
+        Command::Restart => start::restart(settings),
+        Command::Status => status::run(&settings, json),
+        Command::Service(service) => service::run(&settings, service, json),
+        Command::Call(call) => call::run(Some(&settings), call),
+        Command::Bench(bench) => bench::run(Some(&settings), &bench, json),
+        Command::Log(log) => operations::log(&settings, &log, json),
+        Command::Drain => operations::drain(&settings, json),
+        Command::Undrain => operations::undrain(&settings, json),
+        Command::Ipc(ipc) => ipc::run(&settings, &ipc, json),
+        Command::Config(ConfigCommand::Check) => operations::check(&settings, json),
+        Command::Config(ConfigCommand::Reload) => operations::reload(&settings, json),
+        Command::Doctor => doctor::run(&settings, json),
+        Command::ChildComm(comm) => child::comm(settings, comm),
+        Command::ChildWorker(worker) => child::worker(settings, worker),
+        Command::HelperRegistry(operation) => helper::registry(&settings, operation),
+        Command::HelperProbe { path } => helper::probe(&settings, &path),
+    }
+}

@@ -1,0 +1,464 @@
+//! The command line: every command with its arguments, its help and an example.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use gantry_comm::ListenerKind;
+use gantry_message::{Queue, RequestId, ServiceNumber};
+use gantry_segment::Handoff;
+
+use crate::bench::Rate;
+
+/// Gantry: a data-layer platform. Business servers ask services by number; the services are libraries that are
+/// deployed and replaced while the platform runs.
+#[derive(Debug, Parser)]
+#[command(
+    name = "gantry",
+    version,
+    max_term_width = 100,
+    after_help = "Examples:\n  gantry -c config/embedded.toml start\n  gantry call 19000001 'hello'\n  gantry status\n  gantry stop\n\n\
+        Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 not running."
+)]
+pub(crate) struct Arguments {
+    /// The configuration file [default: config/embedded.toml, then /etc/gantry/gantry.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON instead of text.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the node in the foreground, until SIGTERM or SIGINT.
+    ///
+    /// Writes the line `ready` to standard error, and tells systemd, when the node serves. SIGTERM drains and stops,
+    /// SIGHUP reads the configuration again.
+    #[command(after_help = "Example:\n  gantry -c config/embedded.toml run")]
+    Run,
+    /// Start the node as a daemon; returns when it serves.
+    #[command(after_help = "Example:\n  gantry -c /etc/gantry/gantry.toml start")]
+    Start,
+    /// Drain and stop the node; returns when every process has ended.
+    #[command(after_help = "Examples:\n  gantry stop\n  gantry stop --now")]
+    Stop(StopArguments),
+    /// Stop the node, if it runs, and start it as a daemon.
+    #[command(after_help = "Example:\n  gantry restart")]
+    Restart,
+    /// Show how the node is.
+    #[command(after_help = "Examples:\n  gantry status\n  gantry status --json")]
+    Status,
+    /// List, show, deploy, stop, start and rule services while the node runs.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gantry service list\n  gantry service deploy target/release/libgantry_card.so\n  \
+            gantry service stop 20000004\n  gantry service rule 10000003 rate=500 concurrency=20"
+    )]
+    Service(ServiceCommand),
+    /// Send one request over the wire and print the reply's body.
+    ///
+    /// Ends with 0 on status 000, else with 1 and `status NNN meaning` on standard error.
+    #[command(
+        after_help = "Examples:\n  gantry call 19000001 'hello'\n  gantry call 10000002 '{\"account\":\"A1\"}' --budget 300\n  \
+            gantry call 20000009 - < bank.txt\n  gantry call 19000001 hello --addr 10.0.0.7:7800"
+    )]
+    Call(CallArguments),
+    /// Measure throughput and latency of a service under a load of a fixed rate.
+    ///
+    /// The load is open: requests are due at fixed times whether or not earlier ones were answered, and latency counts
+    /// from the time a request was due, so a node that stalls cannot hide it. With `--rate max` each connection keeps
+    /// `--depth` requests in flight instead, and latency counts from sending.
+    #[command(
+        after_help = "Examples:\n  gantry bench --rate 20000 --connections 4\n  gantry bench --rate max --depth 64 --seconds 10\n  \
+            gantry bench --service 10000002 --body '{\"account\":\"A1\"}' --rate 5000 --json"
+    )]
+    Bench(BenchArguments),
+    /// Change the log level of all processes while they run.
+    #[command(subcommand, after_help = "Example:\n  gantry log level debug")]
+    Log(LogCommand),
+    /// Take nothing new after `node.drain_grace`; returns when nothing is in flight.
+    #[command(after_help = "Example:\n  gantry drain && gantry status")]
+    Drain,
+    /// Take requests again after a drain.
+    #[command(after_help = "Example:\n  gantry undrain")]
+    Undrain,
+    /// Look at the node's shared memory, or remove what a dead node left.
+    #[command(subcommand, after_help = "Examples:\n  gantry ipc list\n  gantry ipc clean")]
+    Ipc(IpcCommand),
+    /// Check the configuration, or have the running node read it again.
+    #[command(subcommand, after_help = "Examples:\n  gantry -c my.toml config check\n  gantry config reload")]
+    Config(ConfigCommand),
+    /// Look for what would keep the node from running well on this machine.
+    ///
+    /// One line for each thing looked at: ok, warn or fail, and what to do. Ends with 1 when something failed.
+    #[command(after_help = "Example:\n  gantry doctor")]
+    Doctor,
+    /// The communication process; started by the supervisor.
+    #[command(hide = true)]
+    ChildComm(ChildCommArguments),
+    /// A worker; started by the supervisor.
+    #[command(hide = true)]
+    ChildWorker(ChildWorkerArguments),
+    /// Work on the registry; started by the supervisor.
+    #[command(hide = true, subcommand)]
+    HelperRegistry(RegistryCommand),
+    /// Try a library out; started by the helper above.
+    #[command(hide = true)]
+    HelperProbe {
+        /// The library.
+        path: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct StopArguments {
+    /// End everything at once, also what a dead supervisor left behind, and remove the segments with whatever is in
+    /// them.
+    #[arg(long)]
+    pub(crate) now: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// All services with their counters.
+    #[command(after_help = "Examples:\n  gantry service list\n  gantry service list --json")]
+    List,
+    /// One service with all that is known of it.
+    #[command(after_help = "Example:\n  gantry service show 20000004")]
+    Show {
+        /// The service's number.
+        number: ServiceNumber,
+    },
+    /// Put a library into force in all workers.
+    ///
+    /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards.
+    #[command(
+        after_help = "Examples:\n  gantry service deploy ./libgantry_card.so\n  gantry service deploy gantry_card   (beside \
+            the binary, then in /usr/lib/gantry)"
+    )]
+    Deploy {
+        /// The file, or a bare library name.
+        library: PathBuf,
+    },
+    /// Let a service be called; lifts its quarantine.
+    #[command(after_help = "Example:\n  gantry service start 20000004")]
+    Start {
+        /// The service's number.
+        number: ServiceNumber,
+    },
+    /// Answer 103 for a service.
+    #[command(after_help = "Example:\n  gantry service stop 20000004")]
+    Stop {
+        /// The service's number.
+        number: ServiceNumber,
+    },
+    /// Deploy a library anew from where its name finds it.
+    #[command(
+        after_help = "Example:\n  cp new/libgantry_card.so /usr/lib/gantry/ && gantry service reload card"
+    )]
+    Reload {
+        /// The library's name, with or without `gantry_`.
+        name: String,
+    },
+    /// Set or clear rules of a service.
+    ///
+    /// Keys: concurrency, rate (whole requests a second), burst, threshold (0 to 1 of the read queue), refuse (true,
+    /// false), timeout (300ms, 15s), policy (kill, answer). The value `none` clears a rule.
+    #[command(
+        after_help = "Examples:\n  gantry service rule 10000003 rate=500 burst=50\n  gantry service rule 10000003 rate=none"
+    )]
+    Rule {
+        /// The service's number.
+        number: ServiceNumber,
+        /// The rules.
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = rule)]
+        rules: Vec<(String, String)>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CallArguments {
+    /// The service's number.
+    pub(crate) number: ServiceNumber,
+    /// The body; `-` reads it from standard input.
+    pub(crate) body: Option<String>,
+    /// The request id, 24 printable characters [default: a new one]
+    #[arg(long, value_name = "ID")]
+    pub(crate) id: Option<RequestId>,
+    /// How long to wait, in milliseconds; 0 = the service's own time-out.
+    #[arg(long, value_name = "MS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=99_999_999))]
+    pub(crate) budget: u32,
+    /// The node's address [default: the first of listen.tcp, then of listen.unix]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) addr: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArguments {
+    /// The service's number.
+    #[arg(long, default_value = "19000001")]
+    pub(crate) service: ServiceNumber,
+    /// Requests a second over all connections, or `max`.
+    #[arg(long, default_value = "1000")]
+    pub(crate) rate: Rate,
+    /// How long to measure, in seconds.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub(crate) seconds: u32,
+    /// How long to load before measuring, in seconds.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub(crate) warmup: u32,
+    /// Connections.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) connections: u32,
+    /// Most requests in flight on each connection.
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub(crate) depth: u32,
+    /// Bytes of each body, when `--body` gives none.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(..=(64 << 20)))]
+    pub(crate) size: u32,
+    /// The body of each request.
+    #[arg(long)]
+    pub(crate) body: Option<String>,
+    /// The caller's budget in milliseconds; 0 = the service's own time-out.
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=99_999_999))]
+    pub(crate) budget: u32,
+    /// The node's address [default: the first of listen.tcp]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) addr: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Change the level until the next change, SIGHUP or start.
+    #[command(after_help = "Example:\n  gantry log level debug")]
+    Level {
+        /// The least severe level that is recorded.
+        level: LevelArgument,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum LevelArgument {
+    /// Everything.
+    Debug,
+    /// What an operator should look at, and errors.
+    Warn,
+    /// Only what failed.
+    Error,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum IpcCommand {
+    /// The segments of this configuration.
+    #[command(after_help = "Example:\n  gantry ipc list")]
+    List,
+    /// Remove the segments of this configuration, if nobody lives on them.
+    #[command(after_help = "Example:\n  gantry ipc clean")]
+    Clean,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the file and print what it means, or every fault in it.
+    #[command(after_help = "Example:\n  gantry -c my.toml config check")]
+    Check,
+    /// Have the running node read the file again, as SIGHUP does; prints what took effect and what waits for a restart.
+    #[command(after_help = "Example:\n  gantry config reload")]
+    Reload,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildArguments {
+    #[arg(long)]
+    pub(crate) handoff: Handoff,
+    #[arg(long)]
+    pub(crate) row: u8,
+    #[arg(long)]
+    pub(crate) epoch: u32,
+    /// Descriptors of the I/O threads' wake-ups.
+    #[arg(long, value_delimiter = ',', required = true)]
+    pub(crate) doorbells: Vec<i32>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildCommArguments {
+    #[command(flatten)]
+    pub(crate) child: ChildArguments,
+    /// Listening descriptors, each with its kind.
+    #[arg(long, value_delimiter = ',', required = true, value_parser = listener)]
+    pub(crate) listeners: Vec<(ListenerKind, i32)>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChildWorkerArguments {
+    #[command(flatten)]
+    pub(crate) child: ChildArguments,
+    #[arg(long, value_parser = queue)]
+    pub(crate) queue: Queue,
+}
+
+/// What the supervisor has done to the registry; each prints one JSON value.
+#[derive(Debug, Subcommand)]
+pub(crate) enum RegistryCommand {
+    /// Deploy what the configuration names, bring the tables up to date.
+    Prepare,
+    /// Deploy a library.
+    Deploy { library: PathBuf },
+    /// Deploy a library from where its name finds it.
+    Reload { name: String },
+    /// Let a service be called.
+    Start { number: ServiceNumber },
+    /// Answer 103 for a service.
+    Stop { number: ServiceNumber },
+    /// Change rules of a service.
+    Rule { number: ServiceNumber, rules: Vec<String> },
+    /// Put a version out of service.
+    Quarantine { number: ServiceNumber, version: String },
+    /// What is known of a service.
+    Show { number: ServiceNumber },
+    /// Remove old rows of the request table.
+    Prune,
+}
+
+/// The keys that a rule may have; their values are checked where they are stored.
+const RULE_KEYS: [&str; 7] = ["concurrency", "rate", "burst", "threshold", "refuse", "timeout", "policy"];
+
+fn rule(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if RULE_KEYS.contains(&key) && !value.is_empty() => {
+            Ok((key.to_owned(), value.to_owned()))
+        }
+        _ => Err(format!("write KEY=VALUE with one of the keys {}", RULE_KEYS.join(", "))),
+    }
+}
+
+fn listener(text: &str) -> Result<(ListenerKind, i32), String> {
+    let (kind, number) = text.split_once(':').ok_or("write KIND:DESCRIPTOR")?;
+    let kind = kind.parse::<ListenerKind>().map_err(|error| error.to_string())?;
+    let number = number.parse().map_err(|_| format!("{number} is no descriptor"))?;
+    Ok((kind, number))
+}
+
+fn queue(text: &str) -> Result<Queue, String> {
+    [Queue::Read, Queue::Write]
+        .into_iter()
+        .find(|queue| queue.name() == text)
+        .ok_or_else(|| "the queue is read or write".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+    use clap::error::ErrorKind;
+
+    fn parse(arguments: &[&str]) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from([&["gantry"], arguments].concat())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_offered_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help")
+            {
+                let path = format!("{path} {}", sub.get_name());
+                let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.contains("Example") && help.contains("gantry"), "{path} has no example");
+                check(sub, &path);
+            }
+        }
+        check(&Arguments::command(), "gantry");
+    }
+
+    #[test]
+    fn global_options_may_stand_before_and_behind_the_command() {
+        for arguments in
+            [&["-c", "a.toml", "status", "--json"][..], &["--json", "status", "--config", "a.toml"]]
+        {
+            let parsed = parse(arguments).unwrap();
+            assert_eq!((parsed.config.as_deref(), parsed.json), (Some("a.toml".as_ref()), true));
+        }
+    }
+
+    #[test]
+    fn a_call_takes_what_the_contract_says() {
+        let id = "till-07.2024-05-01.00042";
+        let parsed =
+            parse(&["call", "20000004", "{}", "--id", id, "--budget", "300", "--addr", "h:1"]).unwrap();
+        let Command::Call(call) = parsed.command else { panic!("{parsed:?}") };
+        assert_eq!((call.number.get(), call.budget), (20_000_004, 300));
+        assert_eq!(call.id.map(|id| id.to_string()).as_deref(), Some(id));
+        for wrong in [
+            &["call"][..],
+            &["call", "abc"],
+            &["call", "1", "--id", "short"],
+            &["call", "1", "--budget", "-1"],
+        ] {
+            assert_eq!(parse(wrong).unwrap_err().exit_code(), 2, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn rules_with_unknown_keys_are_wrong_usage() {
+        assert!(parse(&["service", "rule", "19000001", "rate=5", "refuse=true"]).is_ok());
+        for wrong in ["color=red", "rate", "=", "rate="] {
+            let error = parse(&["service", "rule", "19000001", wrong]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ValueValidation, "{wrong}");
+            assert!(error.to_string().contains("concurrency, rate"), "{error}");
+        }
+    }
+
+    #[test]
+    fn children_are_told_everything_by_arguments() {
+        let handoff = "sysv:1,sysv:2,sysv:3,00000000000000ff";
+        let parsed = parse(&[
+            "-c",
+            "/x/g.toml",
+            "child-comm",
+            "--handoff",
+            handoff,
+            "--row",
+            "1",
+            "--epoch",
+            "7",
+            "--listeners",
+            "tcp:5,unix:6",
+            "--doorbells",
+            "7,8",
+        ]);
+        let Command::ChildComm(comm) = parsed.unwrap().command else { panic!("another command") };
+        assert_eq!(comm.listeners, [(ListenerKind::Tcp, 5), (ListenerKind::Unix, 6)]);
+        assert_eq!((comm.child.doorbells, comm.child.handoff.to_string()), (vec![7, 8], handoff.to_owned()));
+        let parsed = parse(&[
+            "child-worker",
+            "--handoff",
+            handoff,
+            "--row",
+            "2",
+            "--epoch",
+            "1",
+            "--queue",
+            "write",
+            "--doorbells",
+            "7",
+        ]);
+        let Command::ChildWorker(worker) = parsed.unwrap().command else { panic!("another command") };
+        assert_eq!(worker.queue, Queue::Write);
+    }
+
+    #[test]
+    fn helpers_take_arguments_behind_two_dashes() {
+        let parsed = parse(&["helper-registry", "rule", "--", "19000001", "rate=5", "burst=none"]).unwrap();
+        let Command::HelperRegistry(RegistryCommand::Rule { number, rules }) = parsed.command else {
+            panic!("another command")
+        };
+        assert_eq!((number.get(), rules), (19_000_001, vec!["rate=5".to_owned(), "burst=none".to_owned()]));
+    }
+}

@@ -1,0 +1,75 @@
+//! How a command fails: its exit code and what is said on standard error.
+
+use std::process::ExitCode;
+
+use gantry_settings::SettingsError;
+
+use crate::output::complain;
+
+/// The command did not do what it was asked for.
+pub(crate) const FAILED: u8 = 1;
+/// The command line or the configuration is wrong.
+pub(crate) const USAGE: u8 = 2;
+/// There is no node to ask.
+pub(crate) const NOT_RUNNING: u8 = 3;
+
+/// A failure with an exit code of its own; any other error ends with [`FAILED`].
+#[derive(Debug)]
+pub(crate) struct Failure {
+    code: u8,
+    text: String,
+}
+
+impl Failure {
+    /// Nothing runs that could be asked.
+    pub(crate) fn not_running(node: &str) -> Self {
+        Self {
+            code: NOT_RUNNING,
+            text: format!("not running (no supervisor for \"{node}\"); start it with `gantry start`"),
+        }
+    }
+
+    /// Only what a dead supervisor left runs.
+    pub(crate) fn orphans(node: &str) -> Self {
+        Self {
+            code: NOT_RUNNING,
+            text: format!(
+                "the supervisor of \"{node}\" is dead, but its processes run; end them with `gantry stop --now`"
+            ),
+        }
+    }
+
+    /// Nothing listens at an address.
+    pub(crate) fn nothing_listens(address: &str) -> Self {
+        Self {
+            code: NOT_RUNNING,
+            text: format!(
+                "not running (nothing listens on {address}); start it with `gantry start`, or see --addr"
+            ),
+        }
+    }
+
+    /// The command line asks for what cannot be.
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self { code: USAGE, text: text.into() }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Says an error on standard error and gives the exit code that it means.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(settings) = error.downcast_ref::<SettingsError>() {
+        // Its lines begin with FILE:LINE:COLUMN, as editors understand them.
+        complain(settings);
+        return ExitCode::from(USAGE);
+    }
+    complain(format_args!("gantry: {error:#}"));
+    ExitCode::from(error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code))
+}

@@ -1,0 +1,148 @@
+//! The hidden sub-commands that do what the supervisor itself must not: open the registry, the data sources and
+//! libraries. Each is a short life that prints one JSON value.
+
+mod deploy;
+mod prepare;
+mod probe;
+
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, bail};
+use gantry_datasource::requests;
+use gantry_registry::{Registry, Snapshot};
+use gantry_settings::Settings;
+use gantry_telemetry::Level;
+use serde_json::{Value, json};
+
+use crate::arguments::RegistryCommand;
+use crate::libraries;
+use crate::output::print;
+use crate::sources::Sources;
+
+pub(crate) use probe::probe;
+
+/// The registry's file in the state folder.
+const REGISTRY: &str = "registry.db";
+/// Rows of the request table that are removed in one transaction, so that writers wait only for a moment.
+const PRUNE_BATCH: usize = 500;
+/// How long one statement of the pruning may take.
+const PRUNE_LIMIT: Duration = Duration::from_secs(5);
+
+/// Does one thing to the registry and prints `{"snapshot":…,"result":…}`.
+pub(crate) fn registry(settings: &Settings, command: RegistryCommand) -> anyhow::Result<ExitCode> {
+    let _log = gantry_telemetry::init_stderr("helper", Level::Warn)?;
+    let answer = match command {
+        RegistryCommand::Prepare => {
+            let mut registry = open(settings)?;
+            prepare::prepare(settings, &mut registry)?;
+            answer(registry.snapshot()?, Value::Null)?
+        }
+        RegistryCommand::Deploy { library } => {
+            let path = libraries::find_path(&library)?;
+            let mut registry = open(settings)?;
+            let (snapshot, receipt) = deploy::deploy(settings, &mut registry, &path)?;
+            answer(snapshot, receipt)?
+        }
+        RegistryCommand::Reload { name } => {
+            let mut registry = open(settings)?;
+            let (snapshot, receipt) = deploy::reload(settings, &mut registry, &name)?;
+            answer(snapshot, receipt)?
+        }
+        RegistryCommand::Start { number } => {
+            let snapshot = open(settings)?.set_enabled(number.get(), true)?;
+            answer(snapshot, json!({ "number": number, "enabled": true }))?
+        }
+        RegistryCommand::Stop { number } => {
+            let snapshot = open(settings)?.set_enabled(number.get(), false)?;
+            answer(snapshot, json!({ "number": number, "enabled": false }))?
+        }
+        RegistryCommand::Rule { number, rules } => {
+            check_whole_rate(&rules)?;
+            let snapshot = open(settings)?.set_rule(number.get(), &rules)?;
+            let rule = snapshot.service(number.get()).map(|service| json!(service.rule));
+            answer(snapshot, json!({ "number": number, "rule": rule }))?
+        }
+        RegistryCommand::Quarantine { number, version } => {
+            answer(open(settings)?.set_quarantined(number.get(), &version, true)?, Value::Null)?
+        }
+        RegistryCommand::Show { number } => {
+            let snapshot = open(settings)?.snapshot()?;
+            let Some(service) = snapshot.service(number.get()) else {
+                bail!("there is no service {number}; `gantry service list` shows those there are")
+            };
+            let mut facts = serde_json::to_value(service)?;
+            facts["protection"] = json!(protection(&service.sources, service.kind));
+            json!({ "result": facts })
+        }
+        RegistryCommand::Prune => json!({ "result": { "pruned": prune(settings)? } }),
+    };
+    print(answer)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn answer(snapshot: Snapshot, result: Value) -> anyhow::Result<Value> {
+    Ok(json!({ "snapshot": serde_json::to_value(snapshot)?, "result": result }))
+}
+
+/// Opens the node's registry.
+pub(crate) fn open(settings: &Settings) -> anyhow::Result<Registry> {
+    Ok(Registry::open(&settings.node.state_dir.join(REGISTRY))?)
+}
+
+/// How a service's writes are kept from taking effect twice.
+fn protection(sources: &[String], kind: gantry_registry::ServiceKind) -> &'static str {
+    match (kind, sources.is_empty()) {
+        (gantry_registry::ServiceKind::Read, _) => "it only reads",
+        (_, false) => "by a row in the data source, for idempotency.retention",
+        (_, true) => "by the window in shared memory only: it names no data source",
+    }
+}
+
+/// The shared tables count whole requests, so a rate of half a request cannot be kept there.
+fn check_whole_rate(rules: &[String]) -> anyhow::Result<()> {
+    for value in rules.iter().filter_map(|rule| rule.split_once('=')).filter(|(key, _)| key.trim() == "rate")
+    {
+        let rate = value.1.trim();
+        if rate.parse::<f64>().is_ok_and(|rate| rate.fract() != 0.0 || rate < 1.0) {
+            bail!("rate={rate}: a rate is whole requests per second, from 1; write another one, or none");
+        }
+    }
+    Ok(())
+}
+
+/// Removes rows of the request table that are older than the retention, from every data source.
+fn prune(settings: &Settings) -> anyhow::Result<u64> {
+    let retention = settings.idempotency.retention;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock stands before 1970")?;
+    let older_than_ms = i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
+    let mut sources = Sources::new(settings);
+    let mut pruned_count = 0;
+    for name in settings.data.keys() {
+        let connection = sources.connection(name)?;
+        loop {
+            let count = requests::prune(connection, older_than_ms, PRUNE_BATCH, PRUNE_LIMIT)?;
+            pruned_count += count;
+            if count < PRUNE_BATCH as u64 {
+                break;
+            }
+        }
+    }
+    Ok(pruned_count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_are_whole() {
+        let check = |rule: &str| check_whole_rate(&[rule.to_owned()]);
+        for good in ["rate=5", "rate=none", "rate=1e3", "burst=2", "rate=fast"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for bad in ["rate=0.5", " rate = 2.5", "rate=0"] {
+            assert!(check(bad).unwrap_err().to_string().contains("whole requests"), "{bad}");
+        }
+    }
+}

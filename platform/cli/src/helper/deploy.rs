@@ -1,0 +1,281 @@
+//! Putting a library into force: tried out, staged, its tables brought up to date, then the registry's transaction. A
+//! death anywhere before that transaction leaves a staged file and perhaps newer tables, which harm nobody.
+
+use std::collections::BTreeMap;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use gantry_datasource::{Migration, migrate};
+use gantry_registry::{
+    LibraryDescription, LibraryRecord, Registry, RegistryError, ServiceDescription, ServiceKind, Snapshot,
+    hash_library, stage,
+};
+use gantry_segment::LibraryRow;
+use gantry_service_host::{Description, MigrationDescription};
+use gantry_settings::Settings;
+use serde_json::{Value, json};
+
+use super::probe::run_probe;
+use crate::libraries;
+use crate::sources::Sources;
+
+/// Deploys the library at `path`; the build that serves already is refused.
+pub(super) fn deploy(
+    settings: &Settings,
+    registry: &mut Registry,
+    path: &Path,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let build = hash_library(path)?;
+    let before = registry.snapshot()?;
+    if let Some(active) = active_build(&before, &build) {
+        let (library, version) = (active.name.clone(), active.version.clone());
+        return Err(RegistryError::AlreadyDeployed { library, version, build }.into());
+    }
+    let description = probe(settings, path)?;
+    install(settings, registry, path, &build, &description)
+}
+
+/// Deploys a library that was deployed before, from where its name finds it; the build that serves stays as it is.
+pub(super) fn reload(
+    settings: &Settings,
+    registry: &mut Registry,
+    name: &str,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let path = libraries::find_by_either_name(name)?;
+    let build = hash_library(&path)?;
+    let before = registry.snapshot()?;
+    if let Some(active) = active_build(&before, &build) {
+        let receipt = receipt(&before, active, false);
+        return Ok((before, receipt));
+    }
+    let description = probe(settings, &path)?;
+    if before.library(&description.name).is_none() {
+        bail!(
+            "{} is the library {}, which was not deployed yet; use `gantry service deploy`",
+            path.display(),
+            description.name
+        );
+    }
+    install(settings, registry, &path, &build, &description)
+}
+
+/// Tries a library out.
+pub(super) fn probe(settings: &Settings, path: &Path) -> anyhow::Result<Description> {
+    run_probe(settings, path).with_context(|| format!("{} is not taken", path.display()))
+}
+
+/// Puts a library that was tried out into force. `build` is the hash of what was tried.
+pub(super) fn install(
+    settings: &Settings,
+    registry: &mut Registry,
+    path: &Path,
+    build: &str,
+    description: &Description,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let before = registry.snapshot()?;
+    check(settings, &before, description).with_context(|| format!("{} is not taken", path.display()))?;
+    let folder = settings.node.state_dir.join("libraries");
+    let staged = stage(path, &folder, &description.name, &description.version)?;
+    if staged.build != build {
+        bail!("{} changed while it was being deployed; deploy it again", path.display());
+    }
+    let bytes = staged.file.as_os_str().as_bytes().len();
+    if bytes > LibraryRow::FILE_BYTES_MAX {
+        bail!("the path {} is too long; choose a shorter node.state_dir", staged.file.display());
+    }
+    migrate_tables(settings, description)?;
+    let library = LibraryDescription {
+        name: description.name.clone(),
+        version: description.version.clone(),
+        build: staged.build,
+        file: staged.file,
+        services: description.services.iter().map(service).collect(),
+    };
+    let snapshot = registry.deploy(&library)?;
+    let active = snapshot.library(&description.name).context("the library was just deployed")?;
+    let receipt = receipt(&snapshot, active, true);
+    Ok((snapshot, receipt))
+}
+
+/// Brings the tables of a library up to date.
+pub(super) fn migrate_tables(settings: &Settings, description: &Description) -> anyhow::Result<()> {
+    let mut steps: BTreeMap<(&str, &str), Vec<&MigrationDescription>> = BTreeMap::new();
+    for step in &description.migrations {
+        steps.entry((&step.source, &step.schema)).or_default().push(step);
+    }
+    let mut sources = Sources::new(settings);
+    for ((source, schema), mut steps) in steps {
+        steps.sort_by_key(|step| step.version);
+        let steps: Vec<Migration<'_>> =
+            steps.into_iter().map(|step| Migration { version: step.version, sql: &step.sql }).collect();
+        let connection = sources.connection(source)?;
+        let migrated = migrate(connection, schema, &steps);
+        migrated.with_context(|| {
+            format!("the tables of {} in {source} cannot be brought up to date", description.name)
+        })?;
+    }
+    Ok(())
+}
+
+/// What can be known to fail before anything is changed.
+fn check(settings: &Settings, before: &Snapshot, description: &Description) -> anyhow::Result<()> {
+    for service in &description.services {
+        let holder = before.service(service.number.get()).filter(|taken| taken.library != description.name);
+        if let Some(holder) = holder {
+            let (holder, claimant) = (holder.library.clone(), description.name.clone());
+            return Err(RegistryError::NumberTaken { number: service.number.get(), holder, claimant }.into());
+        }
+        if let Some(source) = service.sources.iter().find(|source| !settings.data.contains_key(*source)) {
+            bail!(
+                "service {} uses the data source \"{source}\"; add [data.{source}] to {}",
+                service.number,
+                settings.file.display()
+            );
+        }
+    }
+    let others = before.services.iter().filter(|service| service.library != description.name).count();
+    let services = others + description.services.len();
+    if services > settings.ipc.services_max as usize {
+        bail!(
+            "there would be {services} services, {} fit; raise ipc.services_max and restart the node",
+            settings.ipc.services_max
+        );
+    }
+    Ok(())
+}
+
+fn active_build<'a>(snapshot: &'a Snapshot, build: &str) -> Option<&'a LibraryRecord> {
+    snapshot.libraries.iter().find(|library| library.active && library.build == build)
+}
+
+fn receipt(snapshot: &Snapshot, library: &LibraryRecord, changed: bool) -> Value {
+    let services = snapshot.services.iter().filter(|service| service.library == library.name);
+    json!({
+        "library": library.name,
+        "version": library.version,
+        "build": library.build,
+        "changed": changed,
+        "services": services.map(|service| service.number).collect::<Vec<u32>>(),
+    })
+}
+
+fn service(service: &gantry_service_host::ServiceDescription) -> ServiceDescription {
+    ServiceDescription {
+        number: service.number.get(),
+        name: service.name.clone(),
+        kind: match service.kind {
+            gantry_message::Kind::Read => ServiceKind::Read,
+            gantry_message::Kind::Write => ServiceKind::Write,
+            gantry_message::Kind::Other => ServiceKind::Other,
+        },
+        timeout_ms: service.timeout_ms,
+        idempotent: service.idempotent,
+        description: service.description.clone(),
+        example: service.example.clone(),
+        sources: service.sources.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_message::{Kind, ServiceNumber};
+
+    fn description(name: &str, number: u32, source: &str) -> Description {
+        Description {
+            name: name.to_owned(),
+            version: "1.0.0".to_owned(),
+            build: String::new(),
+            abi: "1.0".to_owned(),
+            services: vec![gantry_service_host::ServiceDescription {
+                number: ServiceNumber::new(number).unwrap(),
+                name: format!("{name}.x"),
+                kind: Kind::Write,
+                timeout_ms: 0,
+                idempotent: false,
+                description: String::new(),
+                example: String::new(),
+                example_reply: String::new(),
+                sources: vec![source.to_owned()],
+            }],
+            migrations: vec![
+                MigrationDescription {
+                    source: "main".into(),
+                    schema: name.into(),
+                    version: 2,
+                    sql: "CREATE TABLE b (x INTEGER)".into(),
+                },
+                MigrationDescription {
+                    source: "main".into(),
+                    schema: name.into(),
+                    version: 1,
+                    sql: "CREATE TABLE a (x INTEGER)".into(),
+                },
+            ],
+        }
+    }
+
+    fn settings(folder: &Path) -> Settings {
+        let text = "[node]\nstate_dir = \"state\"\n[data.main]\ndriver = \"sqlite\"\n";
+        let settings = Settings::from_text(text, &folder.join("gantry.toml")).unwrap();
+        std::fs::create_dir_all(&settings.node.state_dir).unwrap();
+        settings
+    }
+
+    /// Starts as every ELF file does; it is staged and never loaded here.
+    fn library(folder: &Path, content: &str) -> std::path::PathBuf {
+        let path = folder.join("libx.so");
+        std::fs::write(&path, format!("\x7fELF{content}")).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_library_is_staged_its_tables_made_and_its_services_registered() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let mut registry = super::super::open(&settings).unwrap();
+        let path = library(folder.path(), "one");
+        let build = hash_library(&path).unwrap();
+        let described = description("x", 20_100_001, "main");
+        let (snapshot, receipt) = install(&settings, &mut registry, &path, &build, &described).unwrap();
+        assert_eq!(receipt["services"], json!([20_100_001]));
+        let active = snapshot.library("x").unwrap();
+        assert!(active.file.starts_with(settings.node.state_dir.join("libraries")) && active.file.is_file());
+        let error = deploy(&settings, &mut registry, &path).unwrap_err().to_string();
+        assert!(error.contains("already deployed"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_is_not_registered() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let mut registry = super::super::open(&settings).unwrap();
+        let path = library(folder.path(), "one");
+        let described = description("x", 20_100_001, "main");
+        let error = install(&settings, &mut registry, &path, &"0".repeat(64), &described).unwrap_err();
+        assert!(error.to_string().contains("changed while"), "{error}");
+        assert!(registry.snapshot().unwrap().services.is_empty());
+    }
+
+    #[test]
+    fn a_taken_number_and_an_unknown_source_are_refused_before_anything_is_staged() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let mut registry = super::super::open(&settings).unwrap();
+        let path = library(folder.path(), "one");
+        let build = hash_library(&path).unwrap();
+        install(&settings, &mut registry, &path, &build, &description("x", 20_100_001, "main")).unwrap();
+        let other = library(folder.path(), "two");
+        let build = hash_library(&other).unwrap();
+        for (name, source, words) in
+            [("y", "main", "belongs to library x"), ("x", "elsewhere", "[data.elsewhere]")]
+        {
+            let described = description(name, 20_100_001, source);
+            let error = install(&settings, &mut registry, &other, &build, &described).unwrap_err();
+            assert!(format!("{error:#}").contains(words), "{error:#}");
+        }
+        let staged = std::fs::read_dir(settings.node.state_dir.join("libraries")).unwrap().count();
+        assert_eq!(staged, 1);
+    }
+}

@@ -1,0 +1,196 @@
+//! `gantry service …`: the services of a running node.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use gantry_settings::Settings;
+use gantry_supervisor::protocol::{Request, ServiceRequest};
+use serde_json::Value;
+
+use crate::arguments::ServiceCommand;
+use crate::client::ask;
+use crate::operations::say;
+use crate::table::{Table, milliseconds};
+
+/// Asks and prints.
+pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> anyhow::Result<ExitCode> {
+    let request = request(command)?;
+    let result = ask(settings, &Request::Service(request.clone()))?;
+    say(json, &result, || match request {
+        ServiceRequest::List => list(&result),
+        ServiceRequest::Show { .. } => show(&result),
+        ServiceRequest::Start { number } => format!("service {number} serves"),
+        ServiceRequest::Stop { number } => format!("service {number} is stopped"),
+        ServiceRequest::Rule { number, .. } => format!("the rules of service {number} are in force"),
+        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } => receipt(&result),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(command: ServiceCommand) -> anyhow::Result<ServiceRequest> {
+    Ok(match command {
+        ServiceCommand::List => ServiceRequest::List,
+        ServiceCommand::Show { number } => ServiceRequest::Show { number },
+        ServiceCommand::Deploy { library } => ServiceRequest::Deploy { library: absolute(&library)? },
+        ServiceCommand::Start { number } => ServiceRequest::Start { number },
+        ServiceCommand::Stop { number } => ServiceRequest::Stop { number },
+        ServiceCommand::Reload { name } => ServiceRequest::Reload { name },
+        ServiceCommand::Rule { number, rules } => {
+            ServiceRequest::Rule { number, set: rules.into_iter().collect() }
+        }
+    })
+}
+
+/// A path counts from where the operator is, not from where the supervisor lives; a bare name stays one, unless a file
+/// of that name is here.
+fn absolute(library: &Path) -> std::io::Result<PathBuf> {
+    let is_bare = library.components().count() == 1 && !library.exists();
+    if is_bare { Ok(library.to_owned()) } else { std::path::absolute(library) }
+}
+
+fn list(services: &Value) -> String {
+    let mut table = Table::new(&[
+        "number", "name", "kind", "library", "version", "build", "state", ">timeout", ">calls", ">errors",
+        ">mean",
+    ]);
+    for service in services.as_array().into_iter().flatten() {
+        table.row([
+            format!("{:08}", service["number"].as_u64().unwrap_or(0)),
+            text(&service["name"]),
+            text(&service["kind"]),
+            text(&service["library"]),
+            text(&service["version"]),
+            short(&service["build"]),
+            state(service).to_owned(),
+            service["timeout_ms"].as_u64().map_or_else(|| "-".to_owned(), milliseconds),
+            figure(&service["calls"]),
+            figure(&service["errors"]),
+            service["latency_mean_us"].as_u64().map_or_else(|| "-".to_owned(), |mean| format!("{mean} us")),
+        ]);
+    }
+    table.to_string()
+}
+
+fn show(service: &Value) -> String {
+    let mut lines = vec![
+        ("service", format!("{:08} {}", service["number"].as_u64().unwrap_or(0), text(&service["name"]))),
+        ("state", state(service).to_owned()),
+        ("kind", text(&service["kind"])),
+        ("library", format!("{} {}", text(&service["library"]), text(&service["version"]))),
+        ("build", text(&service["build"])),
+        ("time-out", service["timeout_ms"].as_u64().map_or_else(|| "-".to_owned(), milliseconds)),
+        ("after it", text(&service["policy"])),
+        ("data sources", sources(&service["sources"])),
+        ("takes effect once", text(&service["protection"])),
+        ("rules", rules(&service["rule"])),
+        ("calls", figure(&service["calls"])),
+        ("errors", figure(&service["errors"])),
+        ("business errors", figure(&service["business_errors"])),
+        ("refusals", figure(&service["refusals"])),
+        ("time-outs", figure(&service["timeouts"])),
+    ];
+    for (name, key) in [("does", "description"), ("example", "example")] {
+        if let Some(words) = service[key].as_str().filter(|words| !words.is_empty()) {
+            lines.push((name, words.to_owned()));
+        }
+    }
+    lines.into_iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+}
+
+fn receipt(result: &Value) -> String {
+    let numbers: Vec<String> =
+        result["services"].as_array().into_iter().flatten().map(|number| format!("{number:0>8}")).collect();
+    let what = format!("{} {}", text(&result["library"]), text(&result["version"]));
+    if result["changed"] == false {
+        return format!("{what} was in force already (build {})", short(&result["build"]));
+    }
+    format!(
+        "{what} is in force in all workers (build {}): services {}",
+        short(&result["build"]),
+        numbers.join(", ")
+    )
+}
+
+fn state(service: &Value) -> &'static str {
+    match (&service["quarantined"], &service["enabled"]) {
+        (Value::Bool(true), _) => "quarantined",
+        (_, Value::Bool(false)) => "stopped",
+        _ => "serving",
+    }
+}
+
+fn sources(sources: &Value) -> String {
+    let names: Vec<&str> = sources.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn rules(rule: &Value) -> String {
+    let set =
+        rule.as_object().into_iter().flatten().filter(|(_, value)| !value.is_null() && **value != false);
+    let set: Vec<String> = set
+        .map(|(key, value)| match (value.as_str(), value.as_f64()) {
+            (Some(word), _) => format!("{key}={word}"),
+            // Without the `.0` of a whole number.
+            (None, Some(figure)) => format!("{key}={figure}"),
+            (None, None) => format!("{key}={value}"),
+        })
+        .collect();
+    if set.is_empty() { "none".to_owned() } else { set.join(" ") }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or("-").to_owned()
+}
+
+fn figure(value: &Value) -> String {
+    value.as_u64().map_or_else(|| "-".to_owned(), |figure| figure.to_string())
+}
+
+/// The beginning of a build's hash, enough to tell two apart.
+fn short(build: &Value) -> String {
+    build.as_str().map_or_else(|| "-".to_owned(), |build| build.chars().take(12).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_bare_name_stays_bare_and_a_path_becomes_absolute() {
+        assert_eq!(absolute(Path::new("gantry_card")).unwrap(), Path::new("gantry_card"));
+        assert!(absolute(Path::new("./libx.so")).unwrap().is_absolute());
+        assert!(absolute(Path::new("a/libx.so")).unwrap().is_absolute());
+        // A file here: tests run in the folder of their package.
+        assert!(absolute(Path::new("Cargo.toml")).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn a_list_in_words_tells_state_and_counts() {
+        let service = |number: u32, enabled: bool, quarantined: bool| {
+            json!({"number": number, "name": "diag.echo", "kind": "read", "library": "diag", "version": "1.0.0",
+                "build": "0123456789abcdef", "enabled": enabled, "quarantined": quarantined, "timeout_ms": 15000,
+                "calls": 5, "errors": 1, "latency_mean_us": 80})
+        };
+        let list = list(&json!([
+            service(19_000_001, true, false),
+            service(19_000_002, false, false),
+            service(19_000_003, true, true)
+        ]));
+        let lines: Vec<&str> = list.lines().collect();
+        assert!(
+            lines[1].contains("19000001")
+                && lines[1].contains("serving")
+                && lines[1].contains("0123456789ab ")
+        );
+        assert!(lines[2].contains("stopped") && lines[3].contains("quarantined"), "{list}");
+    }
+
+    #[test]
+    fn only_rules_that_are_set_are_shown() {
+        let rule =
+            json!({"concurrency": null, "rate": 5.0, "refuse": true, "policy": "answer", "burst": null});
+        assert_eq!(rules(&rule), "policy=answer rate=5 refuse=true");
+        assert_eq!(rules(&json!({"refuse": false})), "none");
+    }
+}

@@ -1,0 +1,53 @@
+//! The data sources of the configuration, for helpers that bring their tables up to date.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use gantry_datasource::{Access, Connection, Source, SqliteOptions, SqliteSource, Synchronous};
+use gantry_settings::{DataSettings, Settings};
+
+/// Connections to data sources, opened when first used.
+pub(crate) struct Sources<'a> {
+    settings: &'a Settings,
+    open: BTreeMap<String, Box<dyn Connection>>,
+}
+
+impl<'a> Sources<'a> {
+    /// The sources of a configuration; none is opened yet.
+    pub(crate) fn new(settings: &'a Settings) -> Self {
+        Self { settings, open: BTreeMap::new() }
+    }
+
+    /// The connection to a source.
+    pub(crate) fn connection(&mut self, name: &str) -> anyhow::Result<&mut dyn Connection> {
+        if !self.open.contains_key(name) {
+            let Some(data) = self.settings.data.get(name) else {
+                bail!(
+                    "there is no data source \"{name}\"; add [data.{name}] to {}",
+                    self.settings.file.display()
+                )
+            };
+            let connection = source(name, data)?.connect(Access::ReadWrite);
+            self.open.insert(name.to_owned(), connection.with_context(|| format!("data source {name}"))?);
+        }
+        let connection = self.open.get_mut(name).context("it was just opened")?;
+        Ok(connection.as_mut())
+    }
+}
+
+fn source(name: &str, data: &DataSettings) -> anyhow::Result<Box<dyn Source>> {
+    match data {
+        DataSettings::Sqlite(sqlite) => {
+            let synchronous = match sqlite.synchronous {
+                gantry_settings::Synchronous::Full => Synchronous::Full,
+                gantry_settings::Synchronous::Normal => Synchronous::Normal,
+            };
+            let options =
+                SqliteOptions::new(&sqlite.path).busy_timeout(sqlite.busy_timeout).synchronous(synchronous);
+            Ok(Box::new(SqliteSource::new(name, options)))
+        }
+        DataSettings::Odbc(_) | DataSettings::MongoDb(_) => {
+            bail!("data source {name}: its driver {} is not built into this binary", data.driver().as_str())
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! What operators ask, and what follows from a helper's answer.
+
+use gantry_message::ServiceNumber;
+use gantry_ring::{Slots, State};
+use gantry_segment::Control;
+use gantry_settings::LogLevel;
+use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
+use gantry_sys::clock;
+use gantry_telemetry::Level;
+use serde_json::{Value, json};
+
+use crate::SupervisorError;
+use crate::children::Place;
+use crate::helper::{Finished, Job, Lane};
+use crate::limits::{HELPER_LIMIT, SERVED_LIMIT};
+use crate::node_row::{level_code, milliseconds};
+use crate::protocol::{Request, Response, ServiceRequest};
+use crate::publish::{Defaults, free_libraries, publish};
+use crate::reap::wake_all;
+use crate::reload::policy;
+use crate::run::{Phase, Supervisor};
+use crate::shutdown::Drain;
+use crate::snapshot::{HelperAnswer, Snapshot};
+use crate::time::after;
+
+/// What a helper was asked for, and what follows.
+#[derive(Debug)]
+pub(crate) enum Task {
+    /// The services at the start of the node.
+    Prepare,
+    /// A change that an operator asked for.
+    Change { client: u64, request: ServiceRequest },
+    /// What the registry knows of one service.
+    Show { client: u64, number: ServiceNumber },
+    /// A quarantine is to outlive the node.
+    Quarantine,
+    /// Old requests are to be forgotten.
+    Prune,
+}
+
+/// A command that is answered when something has come about.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    client: u64,
+    deadline_ns: u64,
+    wait: WaitFor,
+    result: Value,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WaitFor {
+    /// Every worker that is ready serves this generation.
+    Served { generation: u64 },
+    /// The node refuses, and nothing is in flight.
+    Drained,
+}
+
+impl Supervisor {
+    /// Runs a client's command, and those that it has sent behind it.
+    pub(crate) fn run_commands(&mut self, client: u64, line: Vec<u8>) {
+        let mut line = Some(line);
+        while let Some(text) = line.take() {
+            let request = Request::read(&text);
+            let stop = match request {
+                Ok(Request::Stop { now }) => Some(now),
+                _ => None,
+            };
+            let response = match request {
+                Ok(request) => self.run_command(client, request),
+                Err(error) => Some(Response::failed(error)),
+            };
+            if let Some(response) = response {
+                line = self.admin.answer(client, &response, &self.poller, clock::monotonic_ns());
+            }
+            // Only after the answer: the end of the node takes the connection with it.
+            if let Some(now) = stop {
+                self.stop(now);
+            }
+        }
+    }
+
+    /// `None` when the answer comes later.
+    fn run_command(&mut self, client: u64, request: Request) -> Option<Response> {
+        match request {
+            Request::Status => Some(Response::done(self.status())),
+            Request::Stop { .. } => Some(Response::done(json!({ "pid": std::process::id() }))),
+            Request::Log { level } => Some(self.change_log_level(&level)),
+            Request::Reload => Some(match self.reload() {
+                Ok(report) => Response::done(report),
+                Err(error) => Response::failed(error.to_string()),
+            }),
+            Request::Service(ServiceRequest::List) => Some(Response::done(self.service_list())),
+            Request::Service(request) => self.ask_registry(client, request),
+            Request::Drain => match self.phase {
+                Phase::Serving => {
+                    self.begin_drain();
+                    let limit = self.settings.node.drain_grace + self.settings.supervisor.stop_timeout;
+                    self.wait_for(client, WaitFor::Drained, limit, json!({ "draining": true }));
+                    None
+                }
+                _ => Some(Response::failed(format!(
+                    "the node is {}, so it cannot be drained",
+                    self.state_word()
+                ))),
+            },
+            Request::Undrain => Some(if self.is_stopping() {
+                Response::failed("the node is stopping")
+            } else {
+                self.undrain();
+                Response::done(json!({ "draining": false }))
+            }),
+        }
+    }
+
+    fn change_log_level(&mut self, word: &str) -> Response {
+        let level = match word.parse::<Level>() {
+            Ok(level) => level,
+            Err(error) => return Response::failed(error.to_string()),
+        };
+        self.set_log_level(level);
+        Response::done(json!({ "level": level.as_str() }))
+    }
+
+    /// Changes the level of this process, and tells all others in the node's row.
+    pub(crate) fn set_log_level(&self, level: Level) {
+        let code = level_code(match level {
+            Level::Debug => LogLevel::Debug,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        });
+        let control = self.segments.control();
+        control.node().log_level.store(code, Relaxed);
+        wake_all(control, &self.doorbells);
+        if let Err(error) = gantry_telemetry::set_level(level) {
+            tracing::error!(%error, "the log level of the supervisor cannot be changed");
+        }
+    }
+
+    /// Has a helper do what concerns the registry.
+    fn ask_registry(&mut self, client: u64, request: ServiceRequest) -> Option<Response> {
+        if !matches!(self.phase, Phase::Serving) {
+            return Some(Response::failed(format!(
+                "the node is {}; try again when it serves",
+                self.state_word()
+            )));
+        }
+        let mut arguments = vec!["helper-registry".to_owned()];
+        arguments.extend(arguments_of(&request));
+        let task = match request {
+            ServiceRequest::Show { number } => Task::Show { client, number },
+            request => Task::Change { client, request },
+        };
+        let job = Job { task, lane: Lane::Registry, arguments, limit: HELPER_LIMIT };
+        match self.helpers.ask(job) {
+            Ok(()) => None,
+            Err(_) => Some(Response::failed("too many changes are waiting already; try again in a while")),
+        }
+    }
+
+    /// Takes up what a helper found or did.
+    pub(crate) fn follow_helper(&mut self, finished: Finished<Task>) {
+        let Finished { task, outcome, said } = finished;
+        if outcome.is_ok() && !said.is_empty() {
+            tracing::warn!(task = ?task, said, "a helper had something to say");
+        }
+        let answer = outcome.and_then(|value| {
+            serde_json::from_value::<HelperAnswer>(value)
+                .map_err(|error| format!("the helper's answer cannot be understood: {error}"))
+        });
+        match (task, answer) {
+            (Task::Prepare, Ok(answer)) => self.begin_children(answer),
+            (Task::Prepare, Err(reason)) => self.fail(SupervisorError::Prepare { reason }),
+            (Task::Change { client, request }, Ok(answer)) => self.follow_change(client, &request, answer),
+            (Task::Show { client, number }, Ok(answer)) => {
+                let mut facts = answer.result;
+                self.add_counters(number, &mut facts);
+                self.answer(client, &Response::done(facts));
+            }
+            (Task::Change { client, .. } | Task::Show { client, .. }, Err(reason)) => {
+                self.answer(client, &Response::failed(reason));
+            }
+            (Task::Quarantine | Task::Prune, Ok(_)) => {}
+            (task @ (Task::Quarantine | Task::Prune), Err(reason)) => {
+                tracing::error!(?task, reason, "a helper failed");
+            }
+        }
+    }
+
+    /// The services are known: children may start.
+    fn begin_children(&mut self, answer: HelperAnswer) {
+        if self.is_stopping() {
+            return;
+        }
+        self.phase = Phase::Starting;
+        match self.publish(answer.snapshot.unwrap_or_default()) {
+            Ok(_) => self.fill_places(clock::monotonic_ns()),
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn follow_change(&mut self, client: u64, request: &ServiceRequest, answer: HelperAnswer) {
+        if let ServiceRequest::Start { number } = request {
+            self.quarantine.forget(*number);
+            self.quarantined.remove(number);
+        }
+        let published = answer.snapshot.map(|snapshot| self.publish(snapshot)).transpose();
+        match published {
+            Ok(Some(generation)) => {
+                self.wait_for(client, WaitFor::Served { generation }, SERVED_LIMIT, answer.result);
+            }
+            Ok(None) => self.answer(client, &Response::done(answer.result)),
+            Err(error) => self.answer(client, &Response::failed(error.to_string())),
+        }
+    }
+
+    /// Publishes what the registry says, and gives the generation that workers have to reach.
+    pub(crate) fn publish(&mut self, mut snapshot: Snapshot) -> Result<u64, SupervisorError> {
+        for service in &mut snapshot.services {
+            // A quarantine is in force at once; the helper that writes it down may still be waiting.
+            service.quarantined |= self.quarantined.get(&service.number) == Some(&service.version);
+        }
+        let control = self.segments.control();
+        if is_served_by_all(control, &self.places, control.node().directory_generation.load(Acquire)) {
+            free_libraries(control);
+        }
+        let policy = policy(self.settings.service.policy);
+        let timeout_ms = milliseconds(self.settings.service.timeout);
+        let directory = self.segments.directory();
+        let generation = publish(control, &snapshot, Defaults { timeout_ms, policy }, |number, entry| {
+            directory.publish(number.get(), entry);
+        })?;
+        tracing::debug!(generation, services_count = snapshot.services.len(), "services published");
+        self.snapshot = snapshot;
+        wake_all(control, &self.doorbells);
+        Ok(generation)
+    }
+
+    /// Puts a service version out of service: at once for callers, and for the next start by a helper.
+    pub(crate) fn quarantine_version(&mut self, number: ServiceNumber, version: &str) {
+        let control = self.segments.control();
+        for row in control.services().iter().filter(|row| row.number.load(Acquire) == number.get()) {
+            row.quarantined.store(1, Relaxed);
+        }
+        for service in self.snapshot.services.iter_mut().filter(|service| service.number == number) {
+            service.quarantined = true;
+        }
+        self.quarantined.insert(number, version.to_owned());
+        let arguments = ["helper-registry", "quarantine", "--", &number.to_string(), version];
+        let arguments = arguments.map(str::to_owned).to_vec();
+        let job = Job { task: Task::Quarantine, lane: Lane::Registry, arguments, limit: HELPER_LIMIT };
+        if self.helpers.ask(job).is_err() {
+            tracing::error!(service = %number, version, "the quarantine holds until the next start only: too many helpers wait");
+        }
+    }
+
+    /// Has old rows of `gantry_request` removed, unless that is still going on.
+    pub(crate) fn prune_requests(&mut self) {
+        if self.helpers.jobs(Lane::Background).next().is_some() {
+            return;
+        }
+        let arguments = ["helper-registry", "prune"].map(str::to_owned).to_vec();
+        let job = Job { task: Task::Prune, lane: Lane::Background, arguments, limit: HELPER_LIMIT };
+        // When too many wait it is for the next time.
+        let _taken = self.helpers.ask(job);
+    }
+
+    fn wait_for(&mut self, client: u64, wait: WaitFor, limit: std::time::Duration, result: Value) {
+        let deadline_ns = after(clock::monotonic_ns(), limit);
+        self.pending.push(Pending { client, deadline_ns, wait, result });
+    }
+
+    /// Answers the commands whose time has come.
+    pub(crate) fn answer_pending(&mut self, now_ns: u64) {
+        for pending in std::mem::take(&mut self.pending) {
+            match self.answer_of(&pending, now_ns) {
+                Some(response) => self.answer(pending.client, &response),
+                None => self.pending.push(pending),
+            }
+        }
+    }
+
+    fn answer_of(&self, pending: &Pending, now_ns: u64) -> Option<Response> {
+        let control = self.segments.control();
+        let is_late = now_ns >= pending.deadline_ns || matches!(self.phase, Phase::Ended);
+        match pending.wait {
+            WaitFor::Served { generation } => {
+                if is_served_by_all(control, &self.places, generation) {
+                    return Some(Response::done(pending.result.clone()));
+                }
+                let behind = || behind(control, &self.places, generation).join(", ");
+                is_late.then(|| {
+                    Response::failed(format!(
+                        "it is done, but not in force everywhere yet: {} still serve the version before; they change \
+                         when their present request ends",
+                        behind()
+                    ))
+                })
+            }
+            WaitFor::Drained => {
+                let in_flight_count = in_flight_count(control);
+                let is_over = self.drain == Drain::Drained && in_flight_count == 0;
+                let was_undone = self.drain == Drain::None;
+                if was_undone {
+                    return Some(Response::failed("the drain was taken back"));
+                }
+                (is_over || is_late).then(|| {
+                    Response::done(json!({
+                        "draining": true,
+                        "in_flight": in_flight_count,
+                        "connections": control.node().connections_open.load(Relaxed),
+                    }))
+                })
+            }
+        }
+    }
+
+    /// Answers a client, and runs what it has sent behind its command.
+    fn answer(&mut self, client: u64, response: &Response) {
+        if let Some(line) = self.admin.answer(client, response, &self.poller, clock::monotonic_ns()) {
+            self.run_commands(client, line);
+        }
+    }
+
+    /// Answers for a helper that was ended with the node.
+    pub(crate) fn give_up(&mut self, task: Task) {
+        if let Task::Change { client, .. } | Task::Show { client, .. } = task {
+            self.answer(client, &Response::failed("the node stopped before it was done"));
+        }
+    }
+}
+
+/// The arguments of the hidden sub-command for a request.
+fn arguments_of(request: &ServiceRequest) -> Vec<String> {
+    let plain = |operation: &str, rest: Vec<String>| {
+        // What follows `--` is never taken for an option.
+        [vec![operation.to_owned(), "--".to_owned()], rest].concat()
+    };
+    match request {
+        ServiceRequest::List => plain("list", Vec::new()),
+        ServiceRequest::Show { number } => plain("show", vec![number.to_string()]),
+        ServiceRequest::Deploy { library } => plain("deploy", vec![library.to_string_lossy().into_owned()]),
+        ServiceRequest::Reload { name } => plain("reload", vec![name.clone()]),
+        ServiceRequest::Start { number } => plain("start", vec![number.to_string()]),
+        ServiceRequest::Stop { number } => plain("stop", vec![number.to_string()]),
+        ServiceRequest::Rule { number, set } => {
+            let rules = set.iter().map(|(key, value)| format!("{key}={value}"));
+            plain("rule", std::iter::once(number.to_string()).chain(rules).collect())
+        }
+    }
+}
+
+/// Requests in any state but free.
+pub(crate) fn in_flight_count(control: &Control) -> usize {
+    Slots::new(control.slots()).words().filter(|(_, word)| !word.is(State::Free)).count()
+}
+
+fn is_served_by_all(control: &Control, places: &[Place], generation: u64) -> bool {
+    behind(control, places, generation).is_empty()
+}
+
+/// The workers that do not serve a generation yet, in words. Those that are just starting will begin with it.
+fn behind(control: &Control, places: &[Place], generation: u64) -> Vec<String> {
+    let workers = places.iter().filter(|place| place.kind.is_worker() && place.is_ready());
+    workers
+        .filter_map(|place| {
+            let row = control.processes().get(usize::from(place.row))?;
+            // Acquire: pairs with the worker's store after it adopted.
+            if row.generation_served.load(Acquire) >= generation {
+                return None;
+            }
+            let service = row.running_service.load(Relaxed);
+            let pid = place.running()?.pid;
+            Some(match ServiceNumber::new(service) {
+                Ok(number) if service != 0 => format!("{} {pid} (running {number})", place.kind.name),
+                _ => format!("{} {pid}", place.kind.name),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn requests_become_arguments_that_are_never_options() {
+        let number = ServiceNumber::new(20_000_004).unwrap();
+        let set =
+            BTreeMap::from([("rate".to_owned(), "5".to_owned()), ("refuse".to_owned(), "true".to_owned())]);
+        let cases = [
+            (ServiceRequest::Deploy { library: "--help".into() }, vec!["deploy", "--", "--help"]),
+            (ServiceRequest::Start { number }, vec!["start", "--", "20000004"]),
+            (ServiceRequest::Rule { number, set }, vec!["rule", "--", "20000004", "rate=5", "refuse=true"]),
+        ];
+        for (request, expected) in cases {
+            assert_eq!(arguments_of(&request), expected);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What is said on the admin socket: one JSON object in a line, in each direction.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use gantry_message::ServiceNumber;
+use serde::{Deserialize, Serialize};
+
+use crate::limits::ADMIN_LINE_BYTES_MAX;
+
+/// A command for a running node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "lowercase")]
+pub enum Request {
+    /// How the node is.
+    Status,
+    /// End the node: drained, or at once.
+    Stop {
+        /// Without draining; segments are removed whatever is in them.
+        #[serde(default)]
+        now: bool,
+    },
+    /// Take nothing new after the grace time; answered when nothing is in flight any more.
+    Drain,
+    /// Take requests again.
+    Undrain,
+    /// Change the log level of all processes.
+    Log {
+        /// `debug`, `warn` or `error`.
+        level: String,
+    },
+    /// Read the configuration again, as SIGHUP does.
+    Reload,
+    /// Something about services.
+    Service(ServiceRequest),
+}
+
+/// A command about services.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "op", content = "args", rename_all = "lowercase")]
+pub enum ServiceRequest {
+    /// All services with their counters.
+    List,
+    /// One service with all that is known of it.
+    Show {
+        /// Its number.
+        number: ServiceNumber,
+    },
+    /// Deploy a library.
+    Deploy {
+        /// The file, absolute, or a bare library name.
+        library: PathBuf,
+    },
+    /// Deploy a library again from where its name finds it.
+    Reload {
+        /// The library's name.
+        name: String,
+    },
+    /// Let a service be called; lifts its quarantine.
+    Start {
+        /// Its number.
+        number: ServiceNumber,
+    },
+    /// Answer 103 for a service.
+    Stop {
+        /// Its number.
+        number: ServiceNumber,
+    },
+    /// Change the rules of a service.
+    Rule {
+        /// Its number.
+        number: ServiceNumber,
+        /// The rules to change, by name.
+        set: BTreeMap<String, String>,
+    },
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Response {
+    /// Whether it was done.
+    pub ok: bool,
+    /// What there is to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<serde_json::Value>,
+    /// Why it was not done, for an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Response {
+    /// It was done.
+    #[must_use]
+    pub fn done(result: serde_json::Value) -> Self {
+        Self { ok: true, result: Some(result), error: None }
+    }
+
+    /// It was not done.
+    #[must_use]
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self { ok: false, result: None, error: Some(error.into()) }
+    }
+
+    /// As a line, with its line feed.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("an answer has text keys and finite numbers only");
+        line.push(b'\n');
+        line
+    }
+}
+
+impl Request {
+    /// Reads a line.
+    ///
+    /// # Errors
+    /// What is wrong with it, for whoever wrote it.
+    pub fn read(line: &[u8]) -> Result<Self, String> {
+        serde_json::from_slice(line).map_err(|error| format!("the command cannot be understood: {error}"))
+    }
+
+    /// As a line, with its line feed.
+    #[must_use]
+    pub fn to_line(&self) -> Vec<u8> {
+        let mut line =
+            serde_json::to_vec(self).expect("a command has text keys and no numbers that JSON lacks");
+        line.push(b'\n');
+        line
+    }
+}
+
+/// What is at the beginning of a client's bytes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A line, without its line feed.
+    Whole(Vec<u8>),
+    /// Not yet a line.
+    Part,
+    /// More than a line may have.
+    TooLong,
+}
+
+/// Takes the first line out of `input`.
+pub(crate) fn take_line(input: &mut Vec<u8>) -> Line {
+    match input.iter().position(|byte| *byte == b'\n') {
+        Some(end) if end > ADMIN_LINE_BYTES_MAX => Line::TooLong,
+        Some(end) => {
+            let mut line: Vec<u8> = input.drain(..=end).collect();
+            line.pop();
+            Line::Whole(line)
+        }
+        None if input.len() > ADMIN_LINE_BYTES_MAX => Line::TooLong,
+        None => Line::Part,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn number(value: u32) -> ServiceNumber {
+        ServiceNumber::new(value).unwrap()
+    }
+
+    #[test]
+    fn commands_are_read_as_they_are_documented() {
+        let read = |value: serde_json::Value| Request::read(value.to_string().as_bytes());
+        assert_eq!(read(json!({"command": "status"})), Ok(Request::Status));
+        assert_eq!(read(json!({"command": "stop"})), Ok(Request::Stop { now: false }));
+        assert_eq!(read(json!({"command": "stop", "now": true})), Ok(Request::Stop { now: true }));
+        let log = Request::Log { level: "debug".to_owned() };
+        assert_eq!(read(json!({"command": "log", "level": "debug"})), Ok(log));
+        let start = Request::Service(ServiceRequest::Start { number: number(20_000_004) });
+        assert_eq!(
+            read(json!({"command": "service", "op": "start", "args": {"number": 20000004}})),
+            Ok(start)
+        );
+        assert_eq!(
+            read(json!({"command": "service", "op": "list"})),
+            Ok(Request::Service(ServiceRequest::List))
+        );
+    }
+
+    #[test]
+    fn every_command_reads_back_from_its_line() {
+        let set = BTreeMap::from([("rate".to_owned(), "5".to_owned())]);
+        let requests = [
+            Request::Status,
+            Request::Stop { now: true },
+            Request::Drain,
+            Request::Undrain,
+            Request::Reload,
+            Request::Service(ServiceRequest::List),
+            Request::Service(ServiceRequest::Show { number: number(7) }),
+            Request::Service(ServiceRequest::Deploy { library: "/x/liby.so".into() }),
+            Request::Service(ServiceRequest::Reload { name: "card".to_owned() }),
+            Request::Service(ServiceRequest::Stop { number: number(7) }),
+            Request::Service(ServiceRequest::Rule { number: number(7), set }),
+        ];
+        for request in requests {
+            let line = request.to_line();
+            assert_eq!(line.last(), Some(&b'\n'));
+            assert_eq!(Request::read(&line[..line.len() - 1]), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_with_what_is_wrong() {
+        for (text, words) in [
+            ("", "EOF"),
+            ("status", "expected value"),
+            (r#"{"command":"dance"}"#, "unknown variant `dance`"),
+            (r#"{"command":"service","op":"start","args":{}}"#, "missing field `number`"),
+            (r#"{"command":"service","op":"start","args":{"number":100000000}}"#, "99999999"),
+            (r#"{"command":"log"}"#, "missing field `level`"),
+            ("[1]", "command"),
+        ] {
+            let error = Request::read(text.as_bytes()).unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn lines_are_taken_one_by_one_and_long_ones_refused() {
+        let mut input = b"one\ntwo\nthr".to_vec();
+        assert_eq!(take_line(&mut input), Line::Whole(b"one".to_vec()));
+        assert_eq!(take_line(&mut input), Line::Whole(b"two".to_vec()));
+        assert_eq!(take_line(&mut input), Line::Part);
+        assert_eq!(input, b"thr");
+        input.extend(vec![b'x'; ADMIN_LINE_BYTES_MAX]);
+        assert_eq!(take_line(&mut input), Line::TooLong);
+        input.push(b'\n');
+        assert_eq!(take_line(&mut input), Line::TooLong);
+    }
+}

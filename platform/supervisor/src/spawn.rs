@@ -1,0 +1,200 @@
+//! Starting a child: its row, its descriptors, its arguments.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use gantry_ring::Owner;
+use gantry_segment::{ProcessRow, ProcessState};
+use gantry_sys::atomic::Ordering::Relaxed;
+use gantry_sys::clock;
+use gantry_sys::epoll::Interest;
+use gantry_sys::process::{Output, PidFd, Spawn, start_ticks};
+
+use crate::children::{ChildKind, Life, Place, Running};
+use crate::limits::{STDERR_FILE_BYTES_MAX, STDERR_QUOTE_BYTES_MAX};
+use crate::run::Supervisor;
+use crate::time::after;
+use crate::token::Token;
+
+impl Supervisor {
+    /// Fills a place. When that fails the place stays vacant and is tried again after the back-off.
+    pub(crate) fn spawn(&mut self, index: usize) {
+        let now_ns = clock::monotonic_ns();
+        match self.start_child(index, now_ns) {
+            Ok(running) => {
+                let place = &mut self.places[index];
+                tracing::debug!(child = place.kind.name, row = place.row, pid = running.pid, "child started");
+                place.life = Life::Running(running);
+                place.was_started = true;
+            }
+            Err(error) => {
+                let max = self.settings.supervisor.restart_backoff_max;
+                let place = &mut self.places[index];
+                let wait = place.back_off.after_death(false, max);
+                place.life = Life::Vacant { not_before_ns: after(now_ns, wait) };
+                self.segments.control().processes()[usize::from(place.row)].set_state(ProcessState::Free);
+                tracing::error!(child = place.kind.name, row = place.row, %error, ?wait, "child cannot be started");
+                self.fail_start(index, &error.to_string());
+            }
+        }
+    }
+
+    fn start_child(&self, index: usize, now_ns: u64) -> io::Result<Running> {
+        let place = &self.places[index];
+        let row = &self.segments.control().processes()[usize::from(place.row)];
+        let epoch = begin_life(row, place, now_ns);
+        let stderr = open_stderr(&stderr_file(&self.settings.log.dir, place))?;
+        let mut spawn = Spawn::new(&self.executable);
+        spawn.arg("-c").arg(&self.settings.file).arg(place.kind.sub_command);
+        spawn.args(["--handoff", &self.segments.handoff().to_string()]);
+        spawn.args(["--row", &place.row.to_string(), "--epoch", &epoch.to_string()]);
+        if let Some(queue) = place.kind.queue {
+            spawn.args(["--queue", queue.name()]);
+        } else if let Some(listeners) = &self.listeners {
+            spawn.args(["--listeners", &listeners.argument()]);
+            for socket in listeners.descriptors() {
+                spawn.inherit(socket);
+            }
+        }
+        let numbers: Vec<String> = self.doorbells.iter().map(|bell| bell.as_raw_fd().to_string()).collect();
+        spawn.args(["--doorbells", &numbers.join(",")]);
+        for doorbell in &self.doorbells {
+            spawn.inherit(doorbell);
+        }
+        spawn.own_group().stdout(Output::Null).stderr(Output::File(stderr.as_fd()));
+        let child = spawn.spawn().map_err(io::Error::other)?;
+        // The child writes both too; written here as well, so that the row names it even if it never runs.
+        row.pid.store(child.pid.unsigned_abs(), Relaxed);
+        row.start_ticks.store(start_ticks(child.pid).unwrap_or(0), Relaxed);
+        let pidfd = PidFd::from(child.pidfd);
+        self.poller.add(&pidfd, Token::Child(place.row).bits(), Interest::READABLE)?;
+        Ok(Running { pid: child.pid, pidfd, epoch, started_ns: now_ns, ready_ns: None, ending: None })
+    }
+}
+
+/// Prepares a row for its next life and gives that life's number. The row's last owner is dead and recovered.
+fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
+    // Life 0 is nobody's, so that a row that was never used owns nothing.
+    let epoch = Owner::new(place.row, row.epoch.load(Relaxed).wrapping_add(1)).epoch().max(1);
+    row.epoch.store(epoch, Relaxed);
+    row.role.store(place.kind.role as u32, Relaxed);
+    row.pid.store(0, Relaxed);
+    row.start_ticks.store(0, Relaxed);
+    row.leave.store(0, Relaxed);
+    row.heartbeat_ns.store(now_ns, Relaxed);
+    row.bell.store(0, Relaxed);
+    row.running_slot.store(0, Relaxed);
+    row.running_since_ns.store(0, Relaxed);
+    row.kill_at_ns.store(0, Relaxed);
+    row.running_service.store(0, Relaxed);
+    row.running_service_index.store(0, Relaxed);
+    row.death_note.store(0, Relaxed);
+    row.versions_held.store(0, Relaxed);
+    row.generation_served.store(0, Relaxed);
+    row.private_bytes.store(0, Relaxed);
+    if place.was_started {
+        row.restarts.fetch_add(1, Relaxed);
+    } else {
+        row.restarts.store(0, Relaxed);
+        row.requests_count.store(0, Relaxed);
+    }
+    row.set_state(ProcessState::Starting);
+    epoch
+}
+
+/// Where the standard error of a child goes: panics, and what libraries print.
+fn stderr_file(folder: &Path, place: &Place) -> PathBuf {
+    folder.join(format!("{}-{}.stderr", place.kind.word, place.row))
+}
+
+/// Opened to append, so that what an earlier life said stays; begun anew when it has grown long.
+fn open_stderr(path: &Path) -> io::Result<File> {
+    let is_long = std::fs::metadata(path).is_ok_and(|found| found.len() > STDERR_FILE_BYTES_MAX);
+    if is_long {
+        File::create(path)?;
+    }
+    File::options().append(true).create(true).mode(0o600).open(path)
+}
+
+/// The end of what a child said on standard error, for a message in one line.
+pub(crate) fn last_words(folder: &Path, place: &Place) -> String {
+    let read = || -> io::Result<String> {
+        let mut file = File::open(stderr_file(folder, place))?;
+        let bytes = file.metadata()?.len();
+        file.seek(SeekFrom::Start(bytes.saturating_sub(STDERR_QUOTE_BYTES_MAX)))?;
+        let mut text = Vec::new();
+        file.take(STDERR_QUOTE_BYTES_MAX).read_to_end(&mut text)?;
+        Ok(String::from_utf8_lossy(&text).trim().to_owned())
+    };
+    match read() {
+        Ok(text) if text.is_empty() => "nothing".to_owned(),
+        Ok(text) => text,
+        Err(error) => format!("what cannot be read ({error})"),
+    }
+}
+
+impl ChildKind {
+    /// Whether it runs services.
+    pub(crate) fn is_worker(&self) -> bool {
+        self.queue.is_some()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::back_off::BackOff;
+    use crate::children::READ_WORKER;
+
+    fn place() -> Place {
+        Place {
+            kind: &READ_WORKER,
+            row: 2,
+            life: Life::Vacant { not_before_ns: 0 },
+            back_off: BackOff::default(),
+            was_started: false,
+        }
+    }
+
+    #[test]
+    fn a_new_life_has_a_new_epoch_and_nothing_of_the_last_one() {
+        let row = ProcessRow::default();
+        let mut place = place();
+        assert_eq!(begin_life(&row, &place, 5), 1);
+        row.kill_at_ns.store(9, Relaxed);
+        row.death_note.store(11, Relaxed);
+        row.running_service.store(19_000_003, Relaxed);
+        row.leave.store(1, Relaxed);
+        place.was_started = true;
+        assert_eq!(begin_life(&row, &place, 6), 2);
+        let left =
+            [&row.death_note, &row.running_service, &row.leave, &row.pid].map(|field| field.load(Relaxed));
+        assert_eq!((left, row.kill_at_ns.load(Relaxed)), ([0; 4], 0));
+        assert_eq!((row.restarts.load(Relaxed), row.state()), (1, ProcessState::Starting));
+        row.epoch.store(0xf_ffff, Relaxed);
+        assert_eq!(begin_life(&row, &place, 7), 1, "the life number wraps past 0, which is nobody's");
+    }
+
+    #[test]
+    fn the_last_words_of_a_child_are_the_end_of_its_file() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(last_words(folder.path(), &place()).contains("cannot be read"));
+        let path = stderr_file(folder.path(), &place());
+        drop(open_stderr(&path).unwrap());
+        assert_eq!(last_words(folder.path(), &place()), "nothing");
+        std::fs::write(&path, format!("{}\nthe end\n", "x".repeat(9000))).unwrap();
+        let words = last_words(folder.path(), &place());
+        assert!(words.ends_with("the end") && words.len() < 2049, "{}", words.len());
+    }
+
+    #[test]
+    fn a_file_that_has_grown_long_is_begun_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("worker-2.stderr");
+        std::fs::write(&path, vec![b'x'; STDERR_FILE_BYTES_MAX as usize + 1]).unwrap();
+        assert_eq!(open_stderr(&path).unwrap().metadata().unwrap().len(), 0);
+    }
+}
