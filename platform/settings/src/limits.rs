@@ -17,6 +17,9 @@ pub const PROCESS_ROWS_RESERVED: u32 = 10;
 /// other processes: standard streams, log, epoll, timers, memory, with room to spare.
 pub const DESCRIPTORS_OWN: u32 = 64;
 
+/// Connections that a node takes at least, however few open files are allowed; below that it does not start.
+pub const CONNECTIONS_LEAST: u32 = 64;
+
 /// Size classes of blocks: a search through them must stay shorter than a cache line of comparisons.
 pub const BLOCK_CLASSES_MAX: usize = 8;
 

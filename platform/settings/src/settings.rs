@@ -77,14 +77,21 @@ impl Settings {
         }
     }
 
-    /// Open files the communication process may need: `RLIMIT_NOFILE` has to be at least this. The
-    /// supervisor and the keeper hold fewer.
+    /// Open files the communication process may need with `connections_max` connections. The supervisor and the keeper
+    /// hold fewer.
     pub fn descriptors_needed(&self) -> u64 {
         let listeners = self.listen.tcp.len() + self.listen.unix.len();
         u64::from(self.comm.connections_max)
             + listeners as u64
             + u64::from(limits::PROCESS_ROWS_MAX)
             + u64::from(limits::DESCRIPTORS_OWN)
+    }
+
+    /// Open files without which the communication process is not started: with fewer than `connections_max` allowed
+    /// it takes fewer connections, down to [`limits::CONNECTIONS_LEAST`].
+    pub fn descriptors_least(&self) -> u64 {
+        let connections = u64::from(self.comm.connections_max);
+        self.descriptors_needed() - connections + connections.min(u64::from(limits::CONNECTIONS_LEAST))
     }
 
     /// Rows of the process table that these settings can fill, at most [`limits::PROCESS_ROWS_MAX`].

@@ -3,35 +3,45 @@
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The process may not have as many descriptors as it wants.
+/// The process may not even have as many descriptors as it cannot do without.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{wanted} descriptors wanted, at most {hard} allowed: lower [comm] connections_max, \
-     or raise LimitNOFILE (systemd) or `ulimit -Hn`"
+    "at least {least} descriptors are needed, at most {hard} are allowed: raise LimitNOFILE (systemd) or `ulimit -Hn`"
 )]
 pub struct NofileError {
-    /// How many were asked for.
-    pub wanted: u64,
+    /// How many are needed.
+    pub least: u64,
     /// The hard limit: how many this user may have.
     pub hard: u64,
 }
 
-/// Sees to it that this process may have `wanted` descriptors open, and returns how many it may now have (at
-/// least `wanted`).
+/// Sees to it that this process may have `wanted` descriptors open, or as many below that as are allowed, and returns
+/// how many it may now have.
 ///
 /// Never lowers a limit. Above the hard limit it works with CAP_SYS_RESOURCE only, up to `fs.nr_open`.
 ///
 /// # Errors
-/// [`NofileError`] if so many are not allowed; the limit is then as it was.
-pub fn raise_nofile(wanted: u64) -> Result<u64, NofileError> {
+/// [`NofileError`] if not even `least` are allowed; the limit is then as it was.
+pub fn raise_nofile(wanted: u64, least: u64) -> Result<u64, NofileError> {
     let (soft, hard) =
         getrlimit(Resource::RLIMIT_NOFILE).expect("asking for a limit fails for a bad address only");
     if soft >= wanted {
         return Ok(soft);
     }
     let set: Result<(), Errno> = setrlimit(Resource::RLIMIT_NOFILE, wanted, hard.max(wanted));
+    if set.is_ok() {
+        return Ok(wanted);
+    }
     // The kernel's reasons (no right, above `fs.nr_open`) all come to the same: so many are not allowed.
-    set.map(|()| wanted).map_err(|_| NofileError { wanted, hard })
+    if hard < least || setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_err() {
+        return Err(NofileError { least, hard });
+    }
+    Ok(hard)
+}
+
+/// How many descriptors this process may have open now.
+pub fn nofile() -> u64 {
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
 }
 
 #[cfg(test)]
@@ -46,8 +56,8 @@ mod tests {
     fn limit_that_is_high_enough_is_left_alone() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        assert_eq!(raise_nofile(1), Ok(soft));
-        assert_eq!(raise_nofile(soft), Ok(soft));
+        assert_eq!(raise_nofile(1, 1), Ok(soft));
+        assert_eq!(raise_nofile(soft, soft), Ok(soft));
     }
 
     #[test]
@@ -56,19 +66,21 @@ mod tests {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
         setrlimit(Resource::RLIMIT_NOFILE, soft.min(200), hard).unwrap();
         let wanted = hard.min(300);
-        assert_eq!(raise_nofile(wanted), Ok(wanted.max(soft.min(200))));
+        assert_eq!(raise_nofile(wanted, 1), Ok(wanted.max(soft.min(200))));
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap().1, hard);
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     }
 
     #[test]
-    fn more_than_the_kernel_ever_allows_is_refused_with_both_figures() {
+    fn more_than_the_kernel_ever_allows_is_cut_to_the_hard_limit_or_refused_with_both_figures() {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
-        let wanted = 1 << 40;
-        let refusal = raise_nofile(wanted).unwrap_err();
-        assert_eq!(refusal, NofileError { wanted, hard });
+        let refusal = raise_nofile(1 << 40, 1 << 40).unwrap_err();
+        assert_eq!(refusal, NofileError { least: 1 << 40, hard });
         assert!(refusal.to_string().contains(&hard.to_string()), "{refusal}");
         assert_eq!(getrlimit(Resource::RLIMIT_NOFILE).unwrap(), (soft, hard));
+        assert_eq!(raise_nofile(1 << 40, 1), Ok(hard));
+        assert_eq!(nofile(), hard);
+        setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
     }
 }

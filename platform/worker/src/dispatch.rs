@@ -17,6 +17,9 @@ use crate::run::Worker;
 use crate::sql::Limit;
 use crate::write::{Identity, Stopped, Transaction};
 
+/// Body of a 500 to the repeat of a write that is done, but whose reply was longer than what is recorded.
+const REPLY_NOT_KEPT: &[u8] = br#"{"error":"reply_not_kept","message":"this write was done before; its reply was longer than idempotency.reply_bytes_max and is not kept; 00000002 tells its status"}"#;
+
 /// What a slot's row says of its request, read once and checked.
 struct Facts {
     service: ServiceNumber,
@@ -172,10 +175,12 @@ impl<'a> Worker<'a> {
         match stopped {
             Stopped::Conflict => Status::RequestIdReused,
             Stopped::Replay { status, reply } => {
-                let written = room.write(&reply.unwrap_or_default(), &mut self.cursors);
-                match (Status::from_code(status), written) {
+                // A reply that was too long to be kept is not made up: the caller is told to ask for the outcome.
+                let kept = reply.ok_or(REPLY_NOT_KEPT);
+                let status = Status::from_code(status).filter(|_| kept.is_ok());
+                let written = room.write(kept.as_deref().unwrap_or_else(|told| told), &mut self.cursors);
+                match (status, written) {
                     (Some(status), Ok(())) => status,
-                    // It was done, but there is no room to say what: ask again.
                     _ => Status::PlatformFault,
                 }
             }

@@ -28,6 +28,11 @@ impl Libraries {
         self.container.held_count()
     }
 
+    /// How many of them are no longer served.
+    pub(crate) fn old_count(&self) -> usize {
+        self.container.held_count().saturating_sub(self.served.len())
+    }
+
     /// Brings the container to what the tables say, between two requests. Blocks for as long as the services'
     /// `create`. Gives whether all of it succeeded; what failed serves on as before and is logged.
     pub(crate) fn adopt(&mut self, control: &Control, settings: &Settings) -> bool {

@@ -10,7 +10,7 @@ use gantry_serials::{SerialType, Serials};
 use gantry_settings::Settings;
 use gantry_sys::atomic::{AtomicBool, Ordering};
 use gantry_sys::eventfd::EventFd;
-use gantry_sys::{clock, signal};
+use gantry_sys::{clock, process, signal};
 
 use crate::libraries::Libraries;
 use crate::reply::ReplyRoom;
@@ -21,6 +21,8 @@ use crate::{WorkerError, death_note};
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// How long after a library could not be loaded it is tried again.
 const LOAD_AGAIN_NS: u64 = 1_000_000_000;
+/// How often the private memory is looked at while requests come.
+const MEMORY_LOOK_NS: u64 = 100_000_000;
 
 /// What a worker is started with.
 #[derive(Debug)]
@@ -61,6 +63,7 @@ pub(crate) struct Worker<'a> {
     generation_seen: u64,
     load_again_ns: u64,
     log_level_seen: u32,
+    memory_look_ns: u64,
 }
 
 /// Runs a worker until it is told to leave (SIGTERM, or its row's `leave`). Blocks until then.
@@ -126,11 +129,12 @@ impl<'a> Worker<'a> {
             generation_seen: 0,
             load_again_ns: 0,
             log_level_seen: 0,
+            memory_look_ns: 0,
         })
     }
 
     fn take_until_told_to_leave(&mut self) {
-        while !self.is_told_to_leave() {
+        while !self.is_told_to_leave() && !self.has_grown_too_large() {
             self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
             self.follow_tables();
             match self.requests.take(self.owner) {
@@ -142,6 +146,36 @@ impl<'a> Worker<'a> {
 
     fn is_told_to_leave(&self) -> bool {
         self.leave.load(Ordering::Relaxed) || self.row.leave.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether this process holds more than the configuration allows and should be replaced. It leaves between two
+    /// requests, so nobody notices; what is queued waits for its successor or another worker.
+    fn has_grown_too_large(&mut self) -> bool {
+        let old_count = self.libraries.old_count();
+        if old_count > self.settings.workers.versions_max as usize {
+            tracing::warn!(
+                old_count,
+                "this worker holds too many old library versions; it leaves to be replaced"
+            );
+            return true;
+        }
+        let bytes_max = self.settings.workers.memory_max;
+        let now_ns = clock::monotonic_ns();
+        if bytes_max == 0 || now_ns < self.memory_look_ns {
+            return false;
+        }
+        self.memory_look_ns = now_ns + MEMORY_LOOK_NS;
+        let Ok(memory) = i32::try_from(std::process::id()).map(process::memory) else { return false };
+        let bytes = memory.map_or(0, |memory| memory.rss_anon);
+        self.row.private_bytes.store(bytes, Ordering::Relaxed);
+        if bytes > bytes_max {
+            tracing::warn!(
+                bytes,
+                bytes_max,
+                "this worker is over workers.memory_max; it leaves to be replaced"
+            );
+        }
+        bytes > bytes_max
     }
 
     fn wait_for_work(&self) {

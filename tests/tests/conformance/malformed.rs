@@ -67,7 +67,9 @@ fn malformed_header_is_answered_at_its_first_wrong_byte() {
         if wrong < 20 {
             assert_eq!(reply.service, 0, "{what}: the number cannot be read");
         }
-        assert_eq!(reply.id, ID_UNREADABLE, "{what}: the id cannot be read");
+        if wrong < 56 {
+            assert_eq!(reply.id, ID_UNREADABLE, "{what}: the id cannot be read");
+        }
         client.expect_closed();
     }
 }

@@ -1,7 +1,5 @@
 //! Services that never end: the caller is answered at the deadline, the worker is replaced.
 
-use std::fs;
-
 use gantry_tests::etc::{ECHO, FAULT, FAULT_WRITE, SLEEP, add};
 use gantry_tests::processes::{is_running, send_signal};
 use gantry_tests::{Node, NodeOptions, Request, until};
@@ -52,21 +50,4 @@ fn worker_that_hears_no_signal_is_killed_after_its_grace() {
     client.receive().expect_status(301);
     node.successor("read", victim);
     until("the stopped worker is gone", || (!is_running(victim)).then_some(()));
-}
-
-/// Every kill leaves a report for whoever has to find out why.
-#[test]
-fn kill_leaves_a_report_that_names_the_service_and_the_request() {
-    let node = Node::start(quick());
-    let mut client = node.client();
-    let request = Request::new(FAULT_WRITE, r#"{"how":"spin"}"#);
-    let victim = node.pid("write");
-    client.exchange(&request).expect_status(301);
-    node.successor("write", victim);
-    let reports = node.state_folder().join("reports");
-    let text = until("a report is written", || {
-        let newest = fs::read_dir(&reports).ok()?.flatten().next()?;
-        fs::read_to_string(newest.path()).ok().filter(|text| !text.is_empty())
-    });
-    assert!(text.contains("29000003") && text.contains(request.id.as_str()), "{text}");
 }

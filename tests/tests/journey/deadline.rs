@@ -102,12 +102,12 @@ fn budget_longer_than_the_time_out_does_not_lengthen_it() {
 #[test]
 fn policy_answer_leaves_the_worker_alone() {
     let options = NodeOptions::small().text("service.timeout", "300ms").text("service.policy", "answer");
-    let node = Node::start(options);
+    let node = Node::start(options.set("workers.read", 2));
     let mut client = node.client();
-    let before = node.pid("read");
+    let before = node.pids("read");
     client.exchange(&sleep(SLEEP, 900)).expect_status(301);
     assert_eq!(client.exchange(&Request::new(ECHO, "x").budget_ms(0)).done().body, b"x");
-    assert_eq!(node.pid("read"), before);
+    assert_eq!(node.pids("read"), before);
 }
 
 #[test]

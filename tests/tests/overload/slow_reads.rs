@@ -15,6 +15,8 @@ fn ten_thousand_slow_reads_do_not_hold_up_writes() {
         NodeOptions::full_size()
             .set("ipc.slots", 16_384)
             .set("ipc.read_queue", 16_384)
+            // Reads may hold 9/16 of the blocks, so that room is left for replies and for writes.
+            .blocks(20_000, 256, 16)
             .set("workers.read", 2),
     );
     let mut writer = node.client();

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use gantry_tests::etc::{ADD, ECHO, ECHO_WRITE};
+use gantry_tests::etc::{ECHO, ECHO_WRITE, FAULT_WRITE};
 use gantry_tests::{Answer, Load, Node, NodeOptions, Request, tally, until};
 use serde_json::Value;
 
@@ -35,7 +35,7 @@ fn list_shows_every_service_with_its_library_and_counts() {
     for _ in 0..3 {
         client.call(ECHO, "x").done();
     }
-    client.call(ADD, "{}").expect_status(304);
+    client.call(FAULT_WRITE, r#"{"how":"panic"}"#).expect_status(306);
     let services = list(&node);
     let mut numbers: Vec<u64> = services.iter().filter_map(|service| service["number"].as_u64()).collect();
     numbers.sort_unstable();
@@ -57,7 +57,9 @@ fn list_shows_every_service_with_its_library_and_counts() {
         assert!(service["timeout_ms"].is_u64() && service["errors"].is_u64(), "{service}");
     }
     until("the calls are counted", || (listed(&node, ECHO)["calls"].as_u64() >= Some(3)).then_some(()));
-    until("the error is counted", || (listed(&node, ADD)["errors"].as_u64() >= Some(1)).then_some(()));
+    until("the error is counted", || {
+        (listed(&node, FAULT_WRITE)["errors"].as_u64() >= Some(1)).then_some(())
+    });
     let words = node.gantry(&["service", "list"]).expect_code(0).text();
     assert!(words.contains("19000001") && words.contains("30000001"), "{words}");
 }
