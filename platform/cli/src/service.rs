@@ -89,7 +89,7 @@ fn show(service: &Value) -> String {
         ("refusals", figure(&service["refusals"])),
         ("time-outs", figure(&service["timeouts"])),
     ];
-    for (name, key) in [("does", "description"), ("example", "example")] {
+    for (name, key) in [("does", "description"), ("example", "example"), ("reply", "example_reply")] {
         if let Some(words) = service[key].as_str().filter(|words| !words.is_empty()) {
             lines.push((name, words.to_owned()));
         }

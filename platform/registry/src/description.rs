@@ -41,6 +41,8 @@ pub struct ServiceDescription {
     pub description: String,
     /// An example of a body, at most 4,000 bytes.
     pub example: String,
+    /// The reply to it, at most 4,000 bytes.
+    pub example_reply: String,
     /// The data sources that it uses, at most 16.
     pub sources: Vec<String>,
 }
@@ -97,6 +99,7 @@ impl ServiceDescription {
         long("name", &self.name, 1, NAME_BYTES_MAX)?;
         long("description", &self.description, 0, DESCRIPTION_BYTES_MAX)?;
         long("example", &self.example, 0, EXAMPLE_BYTES_MAX)?;
+        long("example_reply", &self.example_reply, 0, EXAMPLE_BYTES_MAX)?;
         if self.timeout_ms != 0 && !TIMEOUT_MS.contains(&self.timeout_ms) {
             return Err(format!("a time-out of {} ms; at most one hour is taken", self.timeout_ms));
         }

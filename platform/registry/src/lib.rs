@@ -27,6 +27,7 @@
 //!         idempotent: true,
 //!         description: "any bytes back".into(),
 //!         example: "hello".into(),
+//!         example_reply: "hello".into(),
 //!         sources: vec![],
 //!     }],
 //! };

@@ -72,6 +72,8 @@ pub struct ServiceRecord {
     pub description: String,
     /// An example of a body.
     pub example: String,
+    /// The reply to it.
+    pub example_reply: String,
     /// The data sources that it uses.
     pub sources: Vec<String>,
     /// Whether this version was put out of service after repeated crashes.

@@ -266,7 +266,7 @@ fn write_service(
     service: &ServiceDescription,
 ) -> Result<(), RegistryError> {
     let sources = service.sources.join(",");
-    let params: [ValueRef<'_>; 12] = [
+    let params: [ValueRef<'_>; 13] = [
         service.name.as_str().into(),
         library.name.as_str().into(),
         service.kind.name().into(),
@@ -275,6 +275,7 @@ fn write_service(
         service.idempotent.into(),
         service.description.as_str().into(),
         service.example.as_str().into(),
+        service.example_reply.as_str().into(),
         sources.as_str().into(),
         service.timeout_ms.into(),
         service.timeout_ms.into(),

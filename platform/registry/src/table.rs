@@ -36,6 +36,7 @@ CREATE TABLE gantry_service (
   idempotent INTEGER NOT NULL,
   description VARCHAR(400) NOT NULL,
   example VARCHAR(4000) NOT NULL,
+  example_reply VARCHAR(4000) NOT NULL,
   sources VARCHAR(1100) NOT NULL,
   quarantined INTEGER NOT NULL,
   rule_concurrency INTEGER,
@@ -67,13 +68,13 @@ pub(crate) const DELETE_LIBRARY: &str =
 
 const SELECT_SERVICES: &str = "SELECT number, name, library, kind, enabled, timeout_ms, policy, version, build, \
      idempotent, description, example, sources, quarantined, rule_concurrency, rule_rate, rule_burst, \
-     rule_threshold, rule_refuse, rule_timeout_ms, rule_policy FROM gantry_service ORDER BY number";
+     rule_threshold, rule_refuse, rule_timeout_ms, rule_policy, example_reply FROM gantry_service ORDER BY number";
 pub(crate) const INSERT_SERVICE: &str = "INSERT INTO gantry_service (name, library, kind, version, build, \
-     idempotent, description, example, sources, library_timeout_ms, timeout_ms, number, enabled, policy, \
-     quarantined, rule_refuse) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'kill', 0, 0)";
+     idempotent, description, example, example_reply, sources, library_timeout_ms, timeout_ms, number, enabled, \
+     policy, quarantined, rule_refuse) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 1, 'kill', 0, 0)";
 /// Its parameters are those of [`INSERT_SERVICE`]. What the operator set stays.
 pub(crate) const UPDATE_SERVICE: &str = "UPDATE gantry_service SET name = ?, library = ?, kind = ?, version = ?, \
-     build = ?, idempotent = ?, description = ?, example = ?, sources = ?, library_timeout_ms = ?, \
+     build = ?, idempotent = ?, description = ?, example = ?, example_reply = ?, sources = ?, library_timeout_ms = ?, \
      timeout_ms = COALESCE(rule_timeout_ms, ?), quarantined = 0 WHERE number = ?";
 pub(crate) const DELETE_SERVICE: &str = "DELETE FROM gantry_service WHERE number = ?";
 pub(crate) const UPDATE_STATE: &str =
@@ -143,6 +144,7 @@ fn read_service(cells: &Cells<'_>) -> Option<ServiceRecord> {
         idempotent: cells.flag(9)?,
         description: cells.text(10)?,
         example: cells.text(11)?,
+        example_reply: cells.text(21)?,
         sources: sources.split(',').filter(|source| !source.is_empty()).map(str::to_owned).collect(),
         quarantined: cells.flag(13)?,
         rule: Rule {

@@ -35,6 +35,7 @@ fn service(number: u32, kind: ServiceKind) -> ServiceDescription {
         idempotent: kind == ServiceKind::Read,
         description: "查询余额".to_owned(),
         example: "{\"card\":\"1\"}".to_owned(),
+        example_reply: "{}".to_owned(),
         sources: vec!["main".to_owned(), "passages".to_owned()],
     }
 }

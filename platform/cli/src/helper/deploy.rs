@@ -173,6 +173,7 @@ fn service(service: &gantry_service_host::ServiceDescription) -> ServiceDescript
         idempotent: service.idempotent,
         description: service.description.clone(),
         example: service.example.clone(),
+        example_reply: service.example_reply.clone(),
         sources: service.sources.clone(),
     }
 }
