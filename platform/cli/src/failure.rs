@@ -63,6 +63,18 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// An error with its causes, each said once: many of ours quote their cause in their own text.
+pub(crate) fn words(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 /// Says an error on standard error and gives the exit code that it means.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(settings) = error.downcast_ref::<SettingsError>() {
@@ -70,6 +82,20 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         complain(settings);
         return ExitCode::from(USAGE);
     }
-    complain(format_args!("gantry: {error:#}"));
+    complain(format_args!("gantry: {}", words(error)));
     ExitCode::from(error.downcast_ref::<Failure>().map_or(FAILED, |failure| failure.code))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn causes_are_said_once() {
+        let error = anyhow!("no such file").context("cannot open x: no such file").context("not ready");
+        assert_eq!(words(&error), "not ready: cannot open x: no such file");
+        let error: anyhow::Result<()> = Err(Failure::usage("write HOST:PORT").into());
+        assert_eq!(words(&error.context("call").unwrap_err()), "call: write HOST:PORT");
+    }
 }

@@ -75,7 +75,7 @@ fn be_daemon(settings: Settings, starter: PipeWriter) -> ExitCode {
     match run::supervise(settings, ready) {
         Ok(code) => code,
         Err(error) => {
-            tell(&format!("{error:#}"));
+            tell(&words(&error));
             crate::failure::report(&error)
         }
     }

@@ -130,6 +130,9 @@ pub(crate) struct Clients<'a> {
     open_count: u32,
     /// Those that hold a frame in part, the longest first.
     pub(crate) partial: AgeList,
+    /// Those whose incomplete frame holds more than a receive buffer (the slot of a large body, the record of its
+    /// refusal), the longest first.
+    pub(crate) holding: AgeList,
     /// Those whose replies the kernel does not take, the longest first.
     pub(crate) stalled: AgeList,
 }
@@ -146,6 +149,7 @@ impl<'a> Clients<'a> {
             free,
             open_count: 0,
             partial: AgeList::default(),
+            holding: AgeList::default(),
             stalled: AgeList::default(),
         }
     }
@@ -166,6 +170,7 @@ impl<'a> Clients<'a> {
         let (is_listed, is_dirty, is_touched) = (client.is_listed, client.is_dirty, client.is_touched);
         *client = Client { is_listed, is_dirty, is_touched, ..Client::vacant() };
         self.partial.leave(number);
+        self.holding.leave(number);
         self.stalled.leave(number);
         self.free.push(number);
         self.open_count -= 1;

@@ -31,8 +31,8 @@ counters! {
     BodyTimeout = "closed_body_timeout", "Closed: a body did not arrive in time.";
     IdleTimeout = "closed_idle_timeout", "Closed: nothing was asked for `comm.idle_timeout`.";
     WriteTimeout = "closed_write_timeout", "Closed: replies were left unread for `comm.write_timeout`.";
-    EvictedPartial = "closed_receive_buffers", "Closed for its receive buffer: the oldest half-received frame.";
-    EvictedStalled = "closed_stalled", "Closed for its records or blocks: the longest without taking a byte.";
+    EvictedPartial = "closed_half_received", "Closed for its receive buffer, slot or block: the oldest incomplete frame.";
+    EvictedStalled = "closed_stalled", "Closed for its records, slots or blocks: the longest without taking a byte.";
     ConnectionFailed = "closed_by_error", "Closed: the connection broke, or the client went away inside a frame.";
     FramesMax = "paused_in_flight", "Pauses of reading: frames or bytes in flight of one connection.";
     BuffersOut = "paused_receive_buffers", "Pauses of reading: no receive buffer was free.";

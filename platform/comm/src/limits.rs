@@ -28,9 +28,9 @@ pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 /// When receive buffers are out, a half-received frame of at least this age is given up: long enough for any
 /// frame that is really on its way, short enough that silent clients do not hold up the others.
 pub(crate) const EVICT_PARTIAL_AGE_NS: u64 = 100 * NS_PER_MS;
-/// When out records, slots or blocks are out, a client that took no byte for this long is closed. Longer than any
-/// round trip, since whoever merely reads slowly takes some.
-pub(crate) const EVICT_STALLED_AGE_NS: u64 = 1_000 * NS_PER_MS;
+/// When out records, slots or blocks are out, a client is closed that took no byte for this long, or whose large body
+/// is under way for this long. Longer than any round trip, since whoever merely reads slowly takes some.
+pub(crate) const EVICT_HOLDER_AGE_NS: u64 = 1_000 * NS_PER_MS;
 /// How long a connection is read after its half-close, so that a reset does not overtake the last reply.
 pub(crate) const LINGER_NS: u64 = 2_000 * NS_PER_MS;
 /// Bytes that are read and thrown away in that time: more than the largest body that a frame can state.

@@ -84,6 +84,11 @@ impl<'a> Records<'a> {
         self.free.is_empty()
     }
 
+    /// How many there are to claim.
+    pub(crate) fn free_count(&self) -> usize {
+        self.free.len()
+    }
+
     /// Fills a claimed record. Nobody sees it before [`append`](Self::append).
     pub(crate) fn fill(&self, record: u32, answered: Answered, content: Content<'_>) {
         let row = &self.rows[record as usize];

@@ -281,13 +281,15 @@ impl<'a> IoThread<'a> {
         }
     }
 
-    /// A large body is waited for from its header on.
+    /// The rest of a large body is waited for from now on.
     pub(crate) fn wait_for_body(&mut self, number: u32) {
+        self.clients.holding.renew(number);
         self.note_partial(number, Partial::Body { since_ns: self.now_ns });
     }
 
-    /// Nothing is waited for.
+    /// The rest of a large body has come, or will never come.
     pub(crate) fn body_is_there(&mut self, number: u32) {
+        self.clients.holding.leave(number);
         self.note_partial(number, Partial::None);
     }
 
@@ -313,7 +315,7 @@ impl<'a> IoThread<'a> {
                 self.records.give_back(record);
             }
         }
-        self.note_partial(number, Partial::None);
+        self.body_is_there(number);
     }
 
     /// After the batch: buffers of clients without a partial frame go back, and who is finished goes.

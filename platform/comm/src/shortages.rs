@@ -1,11 +1,9 @@
 //! What happens when buffers, records, slots or blocks are out: the slowest goes, and who waited goes on.
 
-use gantry_sys::atomic::Ordering;
-
 use crate::client::Partial;
 use crate::counters::Counter;
 use crate::io_thread::IoThread;
-use crate::limits::{EVICT_PARTIAL_AGE_NS, EVICT_STALLED_AGE_NS};
+use crate::limits::{EVICT_HOLDER_AGE_NS, EVICT_PARTIAL_AGE_NS};
 
 impl IoThread<'_> {
     /// Closes the connection whose frame has been incomplete for the longest time, and gives its receive buffer.
@@ -23,48 +21,59 @@ impl IoThread<'_> {
         self.buffers.pop()
     }
 
-    /// Closes the connection that has not taken a byte for the longest time, if that is long: what it holds (records,
-    /// slots, blocks) is what the others wait for.
-    pub(crate) fn evict_stalled(&mut self) {
-        let Some(number) = self.clients.stalled.oldest() else { return };
-        if self.now_ns.saturating_sub(self.clients.look(number).moved_ns) >= EVICT_STALLED_AGE_NS {
-            self.close(number, Some(Counter::EvictedStalled));
+    /// Closes who holds records, slots or blocks for the longest time without getting on: a client that has not taken
+    /// a byte, else one whose large body does not come.
+    pub(crate) fn evict_holder(&mut self) {
+        if let Some(number) = self.clients.stalled.oldest()
+            && self.now_ns.saturating_sub(self.clients.look(number).moved_ns) >= EVICT_HOLDER_AGE_NS
+        {
+            return self.close(number, Some(Counter::EvictedStalled));
+        }
+        if let Some(number) = self.clients.holding.oldest()
+            && let Partial::Body { since_ns } = self.clients.look(number).partial
+            && self.now_ns.saturating_sub(since_ns) >= EVICT_HOLDER_AGE_NS
+        {
+            self.close(number, Some(Counter::EvictedPartial));
         }
     }
 
     /// Lets those go on who waited for what is there now. Replies that are done go before requests that are not.
     pub(crate) fn relieve_shortages(&mut self) {
-        if std::mem::take(&mut self.is_memory_short) {
-            self.evict_stalled();
+        let is_waited_for = !self.slot_waiters.is_empty() || !self.record_waiters.is_empty();
+        if std::mem::take(&mut self.is_memory_short) || is_waited_for && self.records.is_empty() {
+            self.evict_holder();
         }
-        if !self.slot_waiters.is_empty() || !self.record_waiters.is_empty() {
-            if self.records.is_empty() {
-                self.evict_stalled();
+        if is_waited_for {
+            self.relieve_record_waiters();
+        }
+        if !self.buffer_waiters.is_empty() {
+            self.relieve_buffer_waiters();
+        }
+    }
+
+    fn relieve_record_waiters(&mut self) {
+        for _ in 0..self.slot_waiters.len().min(self.records.free_count()) {
+            if let Some(slot) = self.slot_waiters.pop_front() {
+                self.deliver(slot);
             }
-            for _ in 0..self.slot_waiters.len() {
-                if self.records.is_empty() {
-                    return;
-                }
-                if let Some(slot) = self.slot_waiters.pop_front() {
-                    self.deliver(slot);
-                }
-            }
-            while !self.records.is_empty()
-                && let Some(number) = self.record_waiters.pop_front()
-            {
+        }
+        // Each will need one at least; who finds none waits again.
+        for _ in 0..self.record_waiters.len().min(self.records.free_count()) {
+            if let Some(number) = self.record_waiters.pop_front() {
                 self.wake_waiter(number);
             }
         }
-        while let Some(number) = self.buffer_waiters.pop_front() {
-            let is_needed = self.clients.is_open(number)
-                && self.clients.row(number).receive_buffer.load(Ordering::Relaxed) == 0;
-            if is_needed && self.buffers.is_empty() {
-                match self.evict_for_buffer() {
-                    Some(buffer) => self.buffers.push(buffer),
-                    None => return self.buffer_waiters.push_front(number),
-                }
+    }
+
+    fn relieve_buffer_waiters(&mut self) {
+        if self.buffers.is_empty() {
+            let evicted = self.evict_for_buffer();
+            self.buffers.extend(evicted);
+        }
+        for _ in 0..self.buffer_waiters.len().min(self.buffers.len()) {
+            if let Some(number) = self.buffer_waiters.pop_front() {
+                self.wake_waiter(number);
             }
-            self.wake_waiter(number);
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `shutdown` | draining and stopping |
 //! | `helper`, `commands`, `publish` | changes of services, from the operator to the shared tables |
 //! | `quarantine`, `back_off` | who is not started again, and when |
+//! | `report` | what is written down when a worker dies inside a service |
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -36,6 +37,7 @@ mod publish;
 mod quarantine;
 mod reap;
 mod reload;
+mod report;
 mod run;
 mod shutdown;
 mod snapshot;

@@ -53,5 +53,8 @@ pub const PROCESS_ROWS_SPARE: u32 = 8;
 /// Rows of the library table: two versions of each of the most libraries that a configuration may name.
 pub const LIBRARY_ROWS: u32 = 512;
 
+/// Reports of deaths inside services that are kept; the oldest goes.
+pub const REPORTS_MAX: usize = 500;
+
 /// Deaths remembered for each service version; `service.quarantine_deaths` is at most this.
 pub const DEATHS_REMEMBERED_MAX: usize = 1000;

@@ -15,9 +15,11 @@ use gantry_sys::clock;
 use gantry_sys::eventfd::EventFd;
 use gantry_sys::process::{ExitState, reap, signal_group};
 use gantry_sys::signal::Signal;
+use serde_json::{Value, json};
 
 use crate::children::{Life, Reason, Running};
 use crate::quarantine::QuarantineRule;
+use crate::report::{self, request_of};
 use crate::run::Supervisor;
 use crate::time::after;
 
@@ -60,6 +62,7 @@ impl Supervisor {
         }
         process.set_state(ProcessState::Dead);
         let last = last_state(control, process);
+        let request = request_of(control, process);
         // Before the recovery, which lets callers know of the death: their next request must meet the quarantine.
         self.note_for_quarantine(&dead, &last);
         let control = self.segments.control();
@@ -75,6 +78,9 @@ impl Supervisor {
         process.set_state(ProcessState::Free);
         sweep_and_wake_all(control, &self.doorbells);
         self.record_death(index, &dead, exit, &last, recovered);
+        if last.service.is_some() {
+            self.write_report(&dead, exit, &last, request);
+        }
         self.follow_death(index, &dead, exit);
     }
 
@@ -107,6 +113,25 @@ impl Supervisor {
             uncommitted_count = recovered.uncommitted_count,
             "child ended"
         );
+    }
+
+    /// Writes down what a worker that died inside a service was doing.
+    fn write_report(&self, dead: &Running, exit: ExitState, last: &LastState, request: Option<Value>) {
+        let service = last.service.unwrap_or(ServiceNumber::ZERO);
+        let report = json!({
+            "at_ms": clock::realtime_ms(),
+            "service": service,
+            "version": last.version,
+            "pid": dead.pid,
+            "exit": exit.to_string(),
+            "ended_because": dead.ending.map(|ending| ending.reason.text()),
+            "note": Note(last.note).to_string(),
+            "request": request,
+        });
+        let folder = self.settings.node.state_dir.join("reports");
+        if let Err(error) = report::write(&folder, &format!("{service}-{}", dead.pid), &report) {
+            tracing::error!(folder = %folder.display(), %error, "a report cannot be written");
+        }
     }
 
     /// Counts a death that is a service's doing, and quarantines the version that died too often.

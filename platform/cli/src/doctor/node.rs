@@ -187,14 +187,16 @@ fn sqlite() -> Finding {
     let _removed = std::fs::remove_dir_all(&folder);
     match version {
         Ok(version) => Finding::ok(about, format!("{version}, bundled")),
-        Err(error) => Finding::fail(about, format!("{error:#}")),
+        Err(error) => Finding::fail(about, words(&error)),
     }
 }
 
 fn libraries_found(settings: &Settings) -> Vec<Finding> {
     let find = |library| match libraries::find(library) {
         Ok(path) => Finding::ok("library", path.display().to_string()),
-        Err(error) => Finding::fail("library", format!("{error:#}; build it, or change service.libraries")),
+        Err(error) => {
+            Finding::fail("library", format!("{}; build it, or change service.libraries", words(&error)))
+        }
     };
     settings.service.libraries.iter().map(find).collect()
 }

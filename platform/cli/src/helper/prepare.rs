@@ -25,7 +25,7 @@ pub(super) fn prepare(settings: &Settings, registry: &mut Registry) -> anyhow::R
             .with_context(|| format!("library {} {}", library.name, library.version));
         if let Err(error) = prepared {
             tracing::warn!(
-                error = format!("{error:#}"),
+                error = words(&error),
                 "a deployed library cannot be prepared; it may fail to serve"
             );
         }

@@ -24,4 +24,3 @@ mod repeats;
 mod slow;
 mod worker;
 mod world;
-mod zz_bench;

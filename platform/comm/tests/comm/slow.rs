@@ -106,6 +106,24 @@ fn half_received_frames_cannot_keep_the_receive_buffers_of_the_others() {
 }
 
 #[test]
+fn large_bodies_that_do_not_come_cannot_keep_the_blocks_of_the_others() {
+    let blocks = "blocks = [{ size = \"4KiB\", count = 64 }, { size = \"64KiB\", count = 8 }]";
+    let world = World::new(&format!("[comm]\nbody_max = \"64KiB\"\n[ipc]\n{blocks}\n"));
+    let stream = frame(WRITE_ECHO, id(1), 0, &[0; 60_000], false);
+    let mut slow: Vec<_> = (0..6).map(|_| world.client()).collect();
+    for client in &mut slow {
+        client.stream.write_all(&stream[..30_000]).unwrap();
+    }
+    let mut client = world.client();
+    let mut number = 10;
+    wait_until("a large body is admitted again", || {
+        number += 1;
+        client.call(WRITE_ECHO, id(number), &[7; 60_000]).status() == Some(Status::Done)
+    });
+    assert!(world.counted(Counter::EvictedPartial) >= 1);
+}
+
+#[test]
 fn connections_that_say_nothing_cost_the_others_nothing() {
     let world = World::new("[comm]\nreceive_buffers = 8\n");
     let silent: Vec<_> = (0..500).map(|_| world.client()).collect();
@@ -160,4 +178,30 @@ fn a_connection_that_is_gone_gets_no_reply_and_its_write_is_settled() {
     }
     assert_eq!(world.executed(), 2);
     world.check_nothing_is_held();
+}
+
+/// Goal: running out of descriptors pauses accepting and ends nothing. Method: the test runs itself again in a process
+/// that may have few of them, and takes all that are left.
+#[test]
+fn a_process_without_descriptors_serves_on_and_accepts_again_when_there_are_some() {
+    const MARK: &str = "GANTRY_COMM_TEST_FEW_DESCRIPTORS";
+    const NAME: &str = "slow::a_process_without_descriptors_serves_on_and_accepts_again_when_there_are_some";
+    if std::env::var_os(MARK).is_none() {
+        let own = std::env::current_exe().unwrap();
+        let mut child = std::process::Command::new("prlimit");
+        child.arg("--nofile=100:100").arg(own).args(["--exact", NAME, "--nocapture"]).env(MARK, "1");
+        assert!(child.status().unwrap().success());
+        return;
+    }
+    let world = World::new("");
+    let mut served = world.client();
+    served.call(READ_ECHO, id(1), b"x");
+    let mut clients = Vec::new();
+    wait_until("no descriptor is left to accept with", || {
+        clients.extend(world.try_client());
+        world.counted(Counter::AcceptPaused) > 0
+    });
+    assert_eq!(served.call(READ_ECHO, id(2), b"x").status(), Some(Status::Done));
+    drop(clients);
+    is_served(&world);
 }
