@@ -13,6 +13,7 @@ use daemonize::{Daemonize, Outcome, Stdio};
 use gantry_settings::Settings;
 use gantry_sys::lock::Holder;
 
+use crate::failure::words;
 use crate::output::print;
 use crate::{client, run, stop};
 

@@ -14,7 +14,8 @@
 //! ```no_run
 //! use gantry_comm::{CommOptions, ListenerKind, run};
 //! # fn example(segments: gantry_segment::Segments, settings: gantry_settings::Settings,
-//! #            listener: std::os::fd::OwnedFd, doorbell: gantry_sys::eventfd::EventFd) -> Result<(), gantry_comm::CommError> {
+//! #            listener: std::os::fd::OwnedFd, doorbell: gantry_sys::eventfd::EventFd)
+//! # -> Result<(), gantry_comm::CommError> {
 //! run(CommOptions {
 //!     segments,
 //!     row: 1,

@@ -14,6 +14,7 @@ use gantry_sys::lock::Holder;
 use gantry_sys::user::effective_uid;
 
 use super::Finding;
+use crate::failure::words;
 use crate::table::bytes;
 use crate::{client, libraries};
 

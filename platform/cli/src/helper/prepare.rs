@@ -6,6 +6,7 @@ use gantry_registry::{Registry, Snapshot, hash_library};
 use gantry_settings::{LibraryName, Settings};
 
 use super::deploy::{install, migrate_tables, probe};
+use crate::failure::words;
 use crate::libraries;
 use crate::sources::Sources;
 

@@ -181,21 +181,25 @@ fn a_connection_that_is_gone_gets_no_reply_and_its_write_is_settled() {
 }
 
 /// Goal: running out of descriptors pauses accepting and ends nothing. Method: the test runs itself again in a process
-/// that may have few of them, and takes all that are left.
+/// of its own, lowers that one's limit and takes all descriptors that are left.
 #[test]
 fn a_process_without_descriptors_serves_on_and_accepts_again_when_there_are_some() {
     const MARK: &str = "GANTRY_COMM_TEST_FEW_DESCRIPTORS";
     const NAME: &str = "slow::a_process_without_descriptors_serves_on_and_accepts_again_when_there_are_some";
     if std::env::var_os(MARK).is_none() {
         let own = std::env::current_exe().unwrap();
-        let mut child = std::process::Command::new("prlimit");
-        child.arg("--nofile=100:100").arg(own).args(["--exact", NAME, "--nocapture"]).env(MARK, "1");
+        let mut child = std::process::Command::new(own);
+        child.args(["--exact", NAME, "--nocapture"]).env(MARK, "1");
         assert!(child.status().unwrap().success());
         return;
     }
     let world = World::new("");
     let mut served = world.client();
     served.call(READ_ECHO, id(1), b"x");
+    // After the start, which refuses to promise more connections than there are descriptors.
+    let mut few = std::process::Command::new("prlimit");
+    few.args(["--pid", &std::process::id().to_string(), "--nofile=100:100"]);
+    assert!(few.status().unwrap().success());
     let mut clients = Vec::new();
     wait_until("no descriptor is left to accept with", || {
         clients.extend(world.try_client());

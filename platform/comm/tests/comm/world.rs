@@ -49,6 +49,9 @@ pub(crate) const READ_ROW: u8 = 2;
 pub(crate) const WRITE_ROW: u8 = 3;
 pub(crate) const EPOCH: u32 = 5;
 
+/// Worlds that this process made: several tests may run in one process.
+static WORLDS: AtomicU32 = AtomicU32::new(0);
+
 /// Removes the segments, also when the test fails.
 struct Removed(Segments);
 
@@ -90,7 +93,7 @@ impl World {
     /// A node of which nothing runs yet.
     pub(crate) fn without_workers(text: &str) -> Self {
         let settings = Settings::from_text(text, Path::new("/tmp/gantry.toml")).unwrap();
-        let name = format!("comm-test-{}", std::process::id());
+        let name = format!("comm-test-{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
         let segments = Segments::create(Backend::Posix, &name, &dimensions(&settings), 4711, 1).unwrap();
         let segments = Arc::new(Removed(segments));
         begin(&settings, &segments.0);
