@@ -199,9 +199,9 @@ impl Supervisor {
     }
 
     fn follow_change(&mut self, client: u64, request: &ServiceRequest, answer: HelperAnswer) {
-        if let ServiceRequest::Start { number } = request {
-            self.quarantine.forget(*number);
-            self.quarantined.remove(number);
+        for number in given_a_new_chance(request, &answer.result) {
+            self.quarantine.forget(number);
+            self.quarantined.remove(&number);
         }
         let published = answer.snapshot.map(|snapshot| self.publish(snapshot)).transpose();
         match published {
@@ -349,6 +349,19 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
     }
 }
 
+/// The services whose earlier deaths count no more: one started by hand, or those of a library of which another build
+/// serves from now on (its version may still be the same).
+fn given_a_new_chance(request: &ServiceRequest, result: &Value) -> Vec<ServiceNumber> {
+    match request {
+        ServiceRequest::Start { number } => vec![*number],
+        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } if result["changed"] == true => {
+            let numbers = result["services"].as_array().into_iter().flatten();
+            numbers.filter_map(|number| serde_json::from_value(number.clone()).ok()).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// Requests in any state but free.
 pub(crate) fn in_flight_count(control: &Control) -> usize {
     Slots::new(control.slots()).words().filter(|(_, word)| !word.is(State::Free)).count()
@@ -382,6 +395,17 @@ fn behind(control: &Control, places: &[Place], generation: u64) -> Vec<String> {
 mod tests {
     use super::*;
     use std::collections::BTreeMap;
+
+    #[test]
+    fn a_start_by_hand_and_another_build_give_a_new_chance_and_the_same_build_does_not() {
+        let number = ServiceNumber::new(20_000_004).unwrap();
+        assert_eq!(given_a_new_chance(&ServiceRequest::Start { number }, &Value::Null), [number]);
+        let reload = ServiceRequest::Reload { name: "card".to_owned() };
+        let result = |changed: bool| json!({"changed": changed, "services": [20_000_004]});
+        assert_eq!(given_a_new_chance(&reload, &result(true)), [number]);
+        assert!(given_a_new_chance(&reload, &result(false)).is_empty());
+        assert!(given_a_new_chance(&ServiceRequest::Stop { number }, &result(true)).is_empty());
+    }
 
     #[test]
     fn requests_become_arguments_that_are_never_options() {

@@ -43,6 +43,12 @@ impl<'a> Worker<'a> {
         if started_ns >= facts.deadline_ns {
             return self.reply(slot, row, Status::BudgetSpent, &room);
         }
+        if self.is_quarantined(row) {
+            // It was admitted before its service was set aside. A later attempt follows one that was started.
+            let is_first = slot.generation.attempt() == 0;
+            let status = if is_first { Status::Quarantined } else { Status::WorkerLost };
+            return self.reply(slot, row, status, &room);
+        }
         self.begin_running(slot, row, started_ns);
         let status = match self.request_body(slot, row) {
             None => {
@@ -225,6 +231,12 @@ impl<'a> Worker<'a> {
                 Status::ServiceFailed
             }
         }
+    }
+
+    fn is_quarantined(&self, row: &SlotRow) -> bool {
+        let index = row.service_index.load(Ordering::Relaxed) as usize;
+        let service = self.segments.control().services().get(index);
+        service.is_some_and(|service| service.quarantined.load(Ordering::Relaxed) != 0)
     }
 
     fn request_body(&self, slot: SlotRef, row: &SlotRow) -> Option<SharedBytes<'a>> {

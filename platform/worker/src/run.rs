@@ -64,6 +64,8 @@ pub(crate) struct Worker<'a> {
     load_again_ns: u64,
     log_level_seen: u32,
     memory_look_ns: u64,
+    /// Private memory before the first request, in bytes.
+    fresh_bytes: u64,
 }
 
 /// Runs a worker until it is told to leave (SIGTERM, or its row's `leave`). Blocks until then.
@@ -130,6 +132,7 @@ impl<'a> Worker<'a> {
             load_again_ns: 0,
             log_level_seen: 0,
             memory_look_ns: 0,
+            fresh_bytes: 0,
         })
     }
 
@@ -168,6 +171,11 @@ impl<'a> Worker<'a> {
         let Ok(memory) = i32::try_from(std::process::id()).map(process::memory) else { return false };
         let bytes = memory.map_or(0, |memory| memory.rss_anon);
         self.row.private_bytes.store(bytes, Ordering::Relaxed);
+        if self.fresh_bytes == 0 {
+            self.fresh_bytes = bytes;
+        }
+        // A limit below what a fresh worker takes would have each one leave at once.
+        let bytes_max = bytes_max.max(self.fresh_bytes.saturating_mul(2));
         if bytes > bytes_max {
             tracing::warn!(
                 bytes,

@@ -54,6 +54,18 @@ fn read_that_kills_its_worker_twice_is_answered_302() {
     node.until_quiet();
 }
 
+/// Those behind the fifth were admitted before; they are told what they would be told now.
+#[test]
+fn requests_queued_when_their_service_is_quarantined_are_not_started() {
+    let node = Node::start(NodeOptions::small());
+    let mut client = node.client();
+    let aborts: Vec<Request> = (0..8).map(|_| Request::new(FAULT_WRITE, r#"{"how":"abort"}"#)).collect();
+    let mut statuses: Vec<u16> = client.exchange_all(&aborts).iter().map(|reply| reply.status).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [302, 302, 302, 302, 302, 303, 303, 303]);
+    assert_eq!(client.call(ECHO_WRITE, "x").done().body, b"x");
+}
+
 #[test]
 fn time_out_kills_count_towards_quarantine() {
     let options = NodeOptions::small().text("service.timeout", "200ms").text("workers.kill_grace", "50ms");
