@@ -1,6 +1,6 @@
 //! Why there is no serial number.
 
-use crate::limits::{COUNT_MAX, DIGITS_MAX, NAME_BYTES_MAX, RANGE_MAX, SERIAL_BYTES_MAX};
+use crate::limits::{COUNT_MAX, NAME_BYTES_MAX, RANGE_MAX};
 use gantry_datasource::SourceError;
 
 /// Why serial numbers could not be drawn, or types not be set up.
@@ -23,31 +23,18 @@ pub enum SerialError {
     },
     /// The numbers of this type are used up; nothing starts again from the beginning.
     #[error(
-        "serial type `{kind}`: {needed} numbers are needed and {left} of its {digits} digits are left; \
+        "serial type `{kind}`: {needed} numbers are needed and {left} are left up to {number_max}; \
          give its format more digits in {{seq:N}}"
     )]
     Exhausted {
         /// The type.
         kind: String,
-        /// Digits of its sequence.
-        digits: u32,
+        /// The largest number that its format can show.
+        number_max: i64,
         /// Numbers that were needed.
         needed: u64,
         /// Numbers that are left in the database.
         left: u64,
-    },
-    /// A type's format cannot be used.
-    #[error(
-        "serial type `{kind}`: format `{format}`: {problem}; write literals, {{date}} and exactly one {{seq:N}} \
-         with N from 1 to {DIGITS_MAX}, at most {SERIAL_BYTES_MAX} bytes in all"
-    )]
-    BadFormat {
-        /// The type.
-        kind: String,
-        /// Its format as configured.
-        format: String,
-        /// What is wrong with it.
-        problem: &'static str,
     },
     /// A type's name is empty, too long, of other letters, or there twice.
     #[error("serial type `{kind}`: a name is 1 to {NAME_BYTES_MAX} of a-z, 0-9, `_` and `-`, and there once")]

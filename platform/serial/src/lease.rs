@@ -36,7 +36,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) needed: i64,
     /// The largest number that may be leased.
     pub(crate) number_max: i64,
-    pub(crate) digits: u32,
     pub(crate) now_ms: i64,
     pub(crate) limit: Duration,
 }
@@ -113,7 +112,7 @@ impl Wanted<'_> {
     fn exhausted(&self, left: i64) -> SerialError {
         SerialError::Exhausted {
             kind: self.kind.to_owned(),
-            digits: self.digits,
+            number_max: self.number_max,
             needed: self.needed.unsigned_abs(),
             left: left.unsigned_abs(),
         }

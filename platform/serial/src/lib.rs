@@ -13,6 +13,7 @@
 //! ```
 //! use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
 //! use gantry_serials::{SerialType, Serials, prepare_table};
+//! use gantry_settings::SerialFormat;
 //! use std::time::Duration;
 //!
 //! let folder = tempfile::tempdir()?;
@@ -20,7 +21,8 @@
 //! let mut connection = source.connect(Access::ReadWrite)?;
 //! prepare_table(&mut *connection)?;
 //!
-//! let recharge = SerialType { name: "recharge".into(), range: 1_000, format: "R{date}{seq:10}".into() };
+//! let format = SerialFormat::parse("R{date}{seq:10}")?;
+//! let recharge = SerialType { name: "recharge".into(), range: 1_000, format };
 //! let mut serials = Serials::new(&[recharge])?;
 //! let drawn = serials.next(&mut *connection, "recharge", 2, 1_767_225_600_000, Duration::from_secs(5))?;
 //! assert_eq!(drawn, ["R202601010000000001", "R202601010000000002"]);
@@ -29,7 +31,6 @@
 #![forbid(unsafe_code)]
 
 mod error;
-mod format;
 mod lease;
 pub mod limits;
 mod serials;

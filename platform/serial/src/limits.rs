@@ -6,14 +6,8 @@ pub const COUNT_MAX: u32 = 10_000;
 /// Numbers in one range. A process that dies leaves a gap of at most this many.
 pub const RANGE_MAX: u64 = 10_000_000;
 
-/// Digits of `{seq:N}`: the largest power of ten below the largest 64-bit number.
-pub const DIGITS_MAX: u32 = 18;
-
 /// Bytes of a type's name, the width of its column.
 pub const NAME_BYTES_MAX: usize = 32;
-
-/// Bytes of a finished serial number; the columns that hold one are this wide.
-pub const SERIAL_BYTES_MAX: usize = 64;
 
 /// Times that a lease is tried again when another process changed the same row in between.
 pub const LEASE_TRIES_MAX: u32 = 5;

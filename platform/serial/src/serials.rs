@@ -1,10 +1,11 @@
 //! The ranges that a process holds, and what rolling back does to them.
 
 use crate::error::SerialError;
-use crate::format::Format;
 use crate::lease::Wanted;
 use crate::limits::{COUNT_MAX, NAME_BYTES_MAX, RANGE_MAX};
 use gantry_datasource::Connection;
+use gantry_settings::SerialFormat;
+use jiff::Timestamp;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
@@ -17,9 +18,9 @@ pub struct SerialType {
     /// Numbers leased at once, 1 to 10,000,000. Ten minutes of the busiest hour are a good choice: a process that
     /// dies leaves a gap of at most this many.
     pub range: u64,
-    /// Literals, `{date}` (the day of the draw as yyyymmdd, in UTC) and exactly one `{seq:N}` (the number in N
-    /// digits). The number alone makes it unique: it does not start again with a new day.
-    pub format: String,
+    /// How a number is written; `{date}` is the day of the draw in UTC. The number alone makes it unique: it does not
+    /// start again with a new day.
+    pub format: SerialFormat,
 }
 
 /// A point in a transaction, taken together with a savepoint.
@@ -40,7 +41,7 @@ pub struct Serials {
 struct Kind {
     name: String,
     range: i64,
-    format: Format,
+    format: SerialFormat,
     cached: VecDeque<Cached>,
 }
 
@@ -58,7 +59,7 @@ impl Serials {
     /// Checks the types; nothing is leased yet.
     ///
     /// # Errors
-    /// [`BadName`](SerialError::BadName), [`BadRange`](SerialError::BadRange), [`BadFormat`](SerialError::BadFormat).
+    /// [`BadName`](SerialError::BadName), [`BadRange`](SerialError::BadRange).
     pub fn new(types: &[SerialType]) -> Result<Self, SerialError> {
         let mut kinds: Vec<Kind> = Vec::with_capacity(types.len());
         for configured in types {
@@ -70,7 +71,7 @@ impl Serials {
                 .ok()
                 .filter(|_| (1..=RANGE_MAX).contains(&configured.range))
                 .ok_or_else(|| SerialError::BadRange { kind: name.clone(), range: configured.range })?;
-            let format = Format::parse(&name, &configured.format)?;
+            let format = configured.format.clone();
             kinds.push(Kind { name, range, format, cached: VecDeque::new() });
         }
         Ok(Self { kinds, leases_count: 0 })
@@ -115,8 +116,7 @@ impl Serials {
                 kind: &kind.name,
                 range: kind.range.max(missing),
                 needed: missing,
-                number_max: kind.format.number_max(),
-                digits: kind.format.digits(),
+                number_max: i64::try_from(kind.format.sequence_max()).unwrap_or(i64::MAX),
                 now_ms,
                 limit,
             };
@@ -183,6 +183,11 @@ impl Serials {
     }
 }
 
+/// The day in UTC as yyyymmdd; a time that no calendar has is shown as the first day of 1970.
+fn date(now_ms: i64) -> String {
+    Timestamp::from_millisecond(now_ms).unwrap_or_default().strftime("%Y%m%d").to_string()
+}
+
 impl Kind {
     fn left(&self) -> i64 {
         self.cached.iter().map(|cached| cached.numbers.end - cached.numbers.start).sum()
@@ -191,10 +196,11 @@ impl Kind {
     /// Gives out `count` numbers, the oldest range first; the caller made sure that they are there.
     fn take(&mut self, count: u32, now_ms: i64) -> Vec<String> {
         let mut taken = Vec::with_capacity(count as usize);
+        let date = date(now_ms);
         while taken.len() < count as usize {
             let Some(oldest) = self.cached.front_mut() else { break };
             match oldest.numbers.next() {
-                Some(number) => taken.push(self.format.write(number, now_ms)),
+                Some(number) => taken.push(self.format.render(&date, number.unsigned_abs())),
                 None => drop(self.cached.pop_front()),
             }
         }

@@ -51,8 +51,8 @@ pub enum SerialPart {
 /// Most digits a `{seq:N}` may have: 10^18 - 1 still fits every database's 64-bit integer.
 pub const SEQUENCE_DIGITS_MAX: u32 = 18;
 
-/// Longest serial number in bytes.
-pub const SERIAL_BYTES_MAX: usize = 64;
+/// Longest serial number in bytes: the columns that hold one in the services' tables are this wide.
+pub const SERIAL_BYTES_MAX: usize = 40;
 
 /// Why a serial format cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

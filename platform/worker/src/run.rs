@@ -303,7 +303,7 @@ impl<'a> Worker<'a> {
 }
 
 fn serial_type(name: &str, kind: &gantry_settings::SerialType) -> SerialType {
-    SerialType { name: name.to_owned(), range: kind.range, format: kind.format.as_str().to_owned() }
+    SerialType { name: name.to_owned(), range: kind.range, format: kind.format.clone() }
 }
 
 fn follow_log_level(code: u32) {
