@@ -17,7 +17,7 @@ use crate::client::Partial;
 use crate::connection::{self, Family, Marks};
 use crate::counters::Counter;
 use crate::io_thread::IoThread;
-use crate::limits::{Live, SHORTAGE_SLEEP_NS};
+use crate::limits::{Live, PARTIAL_GRACE_NS, SHORTAGE_SLEEP_NS};
 use crate::listener::Listeners;
 use crate::node::Accepted;
 use gantry_message::CallerName;
@@ -277,8 +277,12 @@ impl IoThread<'_> {
         }
         let client = self.clients.look(number);
         let marks = Marks::load(self.clients.row(number));
-        let has_nothing = client.frames == 0 && marks.rx == marks.parsed && client.partial == Partial::None;
-        if has_nothing && !client.is_readable && client.linger.is_none() {
+        // A frame in part may still become one while the node is drained, and is told 204 then. A node that ends does
+        // not wait long for it: nothing of it was accepted.
+        let is_whole = marks.rx == marks.parsed && client.partial == Partial::None;
+        let is_over = self.leaving_since_ns.is_some_and(|since_ns| self.now_ns - since_ns > PARTIAL_GRACE_NS);
+        let has_nothing = client.frames == 0 && (is_whole || is_over);
+        if has_nothing && (is_over || !client.is_readable) && client.linger.is_none() {
             self.close(number, None);
         }
     }

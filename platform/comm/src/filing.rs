@@ -12,6 +12,10 @@ use crate::window::words;
 /// `service_index` of a platform number.
 pub(crate) const NO_SERVICE: u32 = u32::MAX;
 
+/// Flag of a slot's row: the write was done before and its reply is in the database, so it is looked up there before
+/// the service is called.
+pub(crate) const ASK_FIRST: u32 = 1 << 17;
+
 /// What is written into a slot's row while it is filled.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Filing {

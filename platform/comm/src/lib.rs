@@ -45,7 +45,6 @@ mod io_thread;
 mod limits;
 mod listener;
 mod node;
-mod outcome;
 mod outgoing;
 mod overdue;
 mod platform_numbers;

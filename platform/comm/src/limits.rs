@@ -33,6 +33,9 @@ pub(crate) const EVICT_PARTIAL_AGE_NS: u64 = 100 * NS_PER_MS;
 pub(crate) const EVICT_HOLDER_AGE_NS: u64 = 1_000 * NS_PER_MS;
 /// How long a connection is read after its half-close, so that a reset does not overtake the last reply.
 pub(crate) const LINGER_NS: u64 = 2_000 * NS_PER_MS;
+
+/// How long a node that ends waits for the rest of a frame that is there in part.
+pub(crate) const PARTIAL_GRACE_NS: u64 = 500_000_000;
 /// Bytes that are read and thrown away in that time: more than the largest body that a frame can state.
 pub(crate) const LINGER_BYTES_MAX: u64 = 128 << 20;
 /// Locks of the idempotency window: enough that two I/O threads seldom meet.

@@ -1,7 +1,7 @@
 //! The platform's own numbers: 1 ping, 2 outcome, 3 node.
 
 use gantry_frame::{Checksum, HEADER_BYTES};
-use gantry_message::{Kind, Queue as QueueName, REQUEST_ID_BYTES, RequestId, Status};
+use gantry_message::{Kind, Queue as QueueName, REQUEST_ID_BYTES, RequestId, Status, outcome};
 use gantry_ring::{BlockKind, BlockRef, SlotRef, State};
 use gantry_segment::SlotRow;
 use gantry_sys::atomic::Ordering;
@@ -11,7 +11,6 @@ use crate::claims::Claimed;
 use crate::dispatch::Frame;
 use crate::filing::block_bytes;
 use crate::io_thread::IoThread;
-use crate::outcome;
 use crate::receive::{copy_from_ring, ring_spans};
 use crate::refusal::Refusal;
 use crate::small_body::{SMALL_BODY_BYTES_MAX, SmallBody};
@@ -98,7 +97,6 @@ impl IoThread<'_> {
                 let text = outcome::done(status, &self.replay);
                 self.tell(frame, &text);
             }
-            Known::Failed => self.tell(frame, outcome::FAILED),
             Known::Nothing => self.ask_worker(frame, request_id, false),
             Known::Lost => self.ask_worker(frame, request_id, true),
         }

@@ -12,7 +12,7 @@ use crate::claims::Claimed;
 use crate::connection;
 use crate::counters::Counter;
 use crate::dispatch::{Frame, Service};
-use crate::filing::{Filing, NO_SERVICE, block_bytes};
+use crate::filing::{ASK_FIRST, Filing, NO_SERVICE, block_bytes};
 use crate::io_thread::IoThread;
 use crate::receive::copy_to_block;
 use crate::refusal::Refusal;
@@ -109,6 +109,11 @@ impl<'a> IoThread<'a> {
         match begun {
             Begun::Run { entry } => {
                 row.window_entry.store(entry, Ordering::Relaxed);
+                self.submit(frame, slot, QueueName::Write, deadline);
+            }
+            Begun::Ask => {
+                self.count(Counter::Repeats);
+                row.flags.fetch_or(ASK_FIRST, Ordering::Relaxed);
                 self.submit(frame, slot, QueueName::Write, deadline);
             }
             Begun::Joined => {

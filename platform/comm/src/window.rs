@@ -58,6 +58,8 @@ pub(crate) enum Begun {
         /// Index + 1.
         entry: u32,
     },
+    /// It is a repeat of one that is done, whose reply is in the database.
+    Ask,
     /// It is a repeat of one that runs: its slot waits for that one.
     Joined,
     /// It is a repeat of one that is done: the reply was copied out.
@@ -83,9 +85,8 @@ pub(crate) enum Known {
         /// The recorded status code.
         status: u16,
     },
-    /// It never took effect and never will.
-    Failed,
-    /// Its worker died, or the commit is unknown.
+    /// Its last attempt failed, expired or was lost: the database knows whether an earlier one committed, and can fence
+    /// it off.
     Lost,
 }
 
@@ -156,6 +157,11 @@ impl<'a> Window<'a> {
             self.make(index, key, request, slot, now_ns);
             return Begun::Run { entry: index + 1 };
         };
+        if state(entry) == FAILED {
+            // Nothing is recorded of a failed attempt, so the id is free for a new one, of whatever body.
+            self.make(index, key, request, slot, now_ns);
+            return Begun::Run { entry: index + 1 };
+        }
         if !is_same(entry, request) {
             return Begun::Reused;
         }
@@ -165,7 +171,7 @@ impl<'a> Window<'a> {
                 None => self.run_again(index, slot, now_ns),
             },
             DONE => Begun::Replay { status: copy_reply(entry, reply) },
-            IN_DATABASE => Begun::Run { entry: 0 },
+            IN_DATABASE => Begun::Ask,
             _ => self.run_again(index, slot, now_ns),
         }
     }
@@ -209,13 +215,11 @@ impl<'a> Window<'a> {
         let bucket = self.bucket(key);
         let _stripe = self.lock(bucket);
         let Some((_, entry)) = self.find(bucket, key, now_ns) else { return Known::Nothing };
-        let status = entry.status.load(Ordering::Relaxed);
-        let is_promised = status == u32::from(Status::ServiceFailed.code())
-            || status == u32::from(Status::BudgetSpent.code());
         match state(entry) {
             RUNNING => self.original(entry).map_or(Known::Nothing, Known::InFlight),
             DONE => Known::Done { status: copy_reply(entry, reply) },
-            FAILED if is_promised => Known::Failed,
+            // Also after 305 and 306: they speak of this attempt, and an earlier one with the same id may have committed
+            // and been forgotten here.
             FAILED => Known::Lost,
             _ => Known::Nothing,
         }

@@ -28,6 +28,7 @@ mod caller_name;
 mod deadline;
 mod error;
 mod kind;
+pub mod outcome;
 mod request_id;
 mod service_number;
 mod status;

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// How often a read may be started before it is given up: the first attempt and two more.
-pub const ATTEMPTS_MAX: u32 = 3;
+/// How often a request may be started before it is given up: the first attempt and one more.
+pub const ATTEMPTS_MAX: u32 = 2;
 
 /// Where a request is on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,9 +215,9 @@ mod tests {
     #[test]
     fn a_use_is_over_when_the_generation_moves_on_but_not_by_a_retry() {
         let first = Generation(8);
-        let again = first.retry().unwrap().retry().unwrap();
+        let again = first.retry().unwrap();
         assert_eq!(again.retry(), None);
-        assert_eq!((again.base(), again.attempt()), (first.base(), 2));
+        assert_eq!((again.base(), again.attempt()), (first.base(), 1));
         assert_eq!(again.next(), Generation(12));
         assert_eq!(Generation(u32::MAX).next(), Generation(0));
     }

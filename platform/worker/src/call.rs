@@ -16,6 +16,8 @@ use crate::write::{Identity, Transaction, draw, on};
 
 /// The data source that serial numbers are drawn from.
 pub(crate) const SERIAL_SOURCE: &str = "main";
+/// The data source that keeps the long replies of writes without a data source of their own.
+pub(crate) const REQUEST_SOURCE: &str = "main";
 
 /// One call's view of the worker.
 pub(crate) struct Lent<'w, 'a> {
@@ -32,7 +34,8 @@ pub(crate) struct Lent<'w, 'a> {
 }
 
 impl Lent<'_, '_> {
-    fn enter(&mut self, source: &str) -> Result<(), SqlError> {
+    /// Opens the request's transaction on a source, if it is not open there yet.
+    pub(crate) fn enter(&mut self, source: &str) -> Result<(), SqlError> {
         self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit)
     }
 }

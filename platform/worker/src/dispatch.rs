@@ -4,18 +4,18 @@ use std::ptr::NonNull;
 
 use gantry_message::{CallerName, Kind, RequestId, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, SlotRef};
-use gantry_segment::SlotRow;
+use gantry_segment::{REPLY_INLINE_MAX, SlotRow};
 use gantry_service_host::{Instance, Outcome, RequestView, business_body, call};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 use gantry_sys::clock;
 
-use crate::call::Lent;
+use crate::call::{Lent, REQUEST_SOURCE};
 use crate::outcome::{self, Question};
 use crate::reply::ReplyRoom;
 use crate::run::Worker;
 use crate::sql::Limit;
-use crate::write::{Identity, Stopped, Transaction};
+use crate::write::{self, Identity, Stopped, Transaction};
 
 /// Body of a 500 to the repeat of a write that is done, but whose reply was longer than what is recorded.
 const REPLY_NOT_KEPT: &[u8] = br#"{"error":"reply_not_kept","message":"this write was done before; its reply was longer than idempotency.reply_bytes_max and is not kept; 00000002 tells its status"}"#;
@@ -27,6 +27,8 @@ struct Facts {
     caller: CallerName,
     request_id: RequestId,
     deadline_ns: u64,
+    /// The communication process knows that this write was done before.
+    was_done: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -71,7 +73,7 @@ impl<'a> Worker<'a> {
             );
         };
         match outcome::answer(&mut self.sources, &question, Limit(facts.deadline_ns)) {
-            Ok(reply) => match room.write(&reply, &mut self.cursors) {
+            Ok(reply) => match room.write(reply.as_bytes(), &mut self.cursors) {
                 Ok(()) => Status::Done,
                 Err(_) => Status::Full,
             },
@@ -112,7 +114,11 @@ impl<'a> Worker<'a> {
             request_id: facts.request_id,
             body: NonNull::slice_from_raw_parts(start, body.len()),
         };
-        let outcome = call(&instance, &mut lent, view);
+        // A service without data sources never asks by itself whether it was done before.
+        let is_asked = facts.was_done && instance.service().sources.is_empty() && lent.write.is_some();
+        let is_stopped =
+            is_asked && lent.enter(REQUEST_SOURCE).is_err() && lent.transaction.stopped.is_some();
+        let outcome = if is_stopped { Outcome::Done } else { call(&instance, &mut lent, view) };
         let Lent { reply: room, transaction, write, .. } = lent;
         self.settle(slot, row, &instance, Called { outcome, transaction, write, room });
     }
@@ -132,7 +138,7 @@ impl<'a> Worker<'a> {
             }
             Outcome::Failed { message } => {
                 called.transaction.roll_back(&mut self.sources, &mut self.serials);
-                tracing::error!(service = %instance.number(), message, "the service failed; answered 306");
+                tracing::error!(service = %instance.number(), reason = message, "the service failed; answered 306");
                 called.room.clear();
                 Status::ServiceFailed
             }
@@ -144,6 +150,7 @@ impl<'a> Worker<'a> {
         let identity = called.write.as_ref().filter(|_| called.transaction.is_open());
         let Some(identity) = identity else {
             called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            self.keep_long_reply(&called);
             return self.reply(slot, row, Status::Done, &called.room);
         };
         let reply = called.room.to_vec();
@@ -173,6 +180,22 @@ impl<'a> Worker<'a> {
                 let status = if is_unknown { Status::PlatformFault } else { Status::ServiceFailed };
                 self.reply(slot, row, status, &called.room);
             }
+        }
+    }
+
+    /// The reply of a write that touched no data is kept in shared memory by the communication process. One that is too
+    /// long for that is recorded in the database, without a transaction to go with.
+    fn keep_long_reply(&mut self, called: &Called<'_>) {
+        let Some(identity) = called.write.as_ref() else { return };
+        let reply = called.room.to_vec();
+        if reply.len() <= REPLY_INLINE_MAX {
+            return;
+        }
+        let (code, kept_max) = (Status::Done.code(), self.reply_bytes_max);
+        if let Err(error) =
+            write::record_done(&mut self.sources, REQUEST_SOURCE, identity, code, &reply, kept_max)
+        {
+            tracing::warn!(%error, "the reply of a write without data could not be kept; a repeat would run again");
         }
     }
 
@@ -276,6 +299,7 @@ impl Facts {
             caller: CallerName::new(&caller[..caller_bytes]).ok()?,
             request_id: RequestId::new(id).ok()?,
             deadline_ns: row.deadline_ns.load(Ordering::Relaxed),
+            was_done: row.flags.load(Ordering::Relaxed) >> 17 & 1 == 1,
         })
     }
 

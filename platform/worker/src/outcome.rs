@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use gantry_datasource::SourceError;
 use gantry_datasource::requests::{self, Fence, Recorded, RequestKey};
-use gantry_message::{CallerName, RequestId};
-use serde_json::{Value, json};
+use gantry_message::{CallerName, RequestId, outcome};
 
 use crate::sources::Sources;
 use crate::sql::Limit;
@@ -48,7 +47,7 @@ pub(crate) fn answer(
     sources: &mut Sources,
     question: &Question,
     limit: Limit,
-) -> Result<Vec<u8>, SourceError> {
+) -> Result<String, SourceError> {
     let names = sources.names();
     for name in &names {
         let found = on(sources, name, |connection| {
@@ -57,11 +56,11 @@ pub(crate) fn answer(
             found.or_else(|error| if error.is_missing_table() { Ok(None) } else { Err(error) })
         })?;
         if let Some(recorded) = found {
-            return Ok(text(&reply(&recorded)));
+            return Ok(reply(&recorded));
         }
     }
     if !question.is_lost {
-        return Ok(text(&json!({ "state": "unknown" })));
+        return Ok(outcome::UNKNOWN.to_owned());
     }
     for name in &names {
         let time = FENCE_LIMIT.min(limit.left());
@@ -69,57 +68,24 @@ pub(crate) fn answer(
             on(sources, name, |connection| requests::fence(connection, question.key(), now_ms(), time))?;
         match fence {
             Fence::Fenced => {}
-            Fence::AlreadyDone(recorded) => return Ok(text(&reply(&recorded))),
-            Fence::Blocked => return Ok(text(&json!({ "state": "running" }))),
+            Fence::AlreadyDone(recorded) => return Ok(reply(&recorded)),
+            Fence::Blocked => return Ok(outcome::in_flight(false).to_owned()),
         }
     }
-    Ok(text(&json!({ "state": "failed" })))
+    Ok(outcome::FAILED.to_owned())
 }
 
-fn reply(recorded: &Recorded) -> Value {
-    if recorded.fenced {
-        return json!({ "state": "failed" });
-    }
-    let status = format!("{:03}", recorded.status);
+fn reply(recorded: &Recorded) -> String {
     match &recorded.reply {
-        None => json!({ "state": "done", "status": status, "reply_bytes": recorded.reply_bytes }),
-        Some(bytes) => match serde_json::from_slice::<Value>(bytes) {
-            Ok(body) => json!({ "state": "done", "status": status, "reply": body }),
-            Err(_) => json!({ "state": "done", "status": status, "reply": { "base64": base64(bytes) } }),
-        },
+        _ if recorded.fenced => outcome::FAILED.to_owned(),
+        Some(reply) => outcome::done(recorded.status, reply),
+        None => outcome::done_not_kept(recorded.status, recorded.reply_bytes),
     }
-}
-
-fn text(value: &Value) -> Vec<u8> {
-    value.to_string().into_bytes()
-}
-
-/// Standard base64 with padding (RFC 4648).
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0_u32, |group, byte| group << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let letter = LETTERS[(group >> (18 - 6 * place)) as usize & 63];
-            text.push(if place <= chunk.len() { char::from(letter) } else { '=' });
-        }
-    }
-    text
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn base64_is_that_of_the_rfc() {
-        for (plain, coded) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
 
     #[test]
     fn a_question_is_an_id_with_or_without_the_mark_of_a_lost_attempt() {

@@ -195,6 +195,21 @@ impl Transaction {
     }
 }
 
+/// Records a reply that belongs to no transaction. Without such a data source nothing is recorded.
+pub(crate) fn record_done(
+    sources: &mut Sources,
+    source: &str,
+    identity: &Identity,
+    status: u16,
+    reply: &[u8],
+    reply_bytes_max: usize,
+) -> Result<(), SourceError> {
+    let Some(connection) = sources.connection(source) else { return Ok(()) };
+    let request = identity.request();
+    requests::record_error(connection?, &request, status, reply, reply_bytes_max, now_ms(), END_LIMIT)
+        .map(drop)
+}
+
 /// Draws serials, inside the open transaction if there is one.
 pub(crate) fn draw(
     sources: &mut Sources,

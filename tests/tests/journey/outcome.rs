@@ -1,7 +1,7 @@
 //! 00000002: what became of a request.
 
 use gantry_tests::etc::{
-    ADD, ECHO, ECHO_WRITE, FAULT_WRITE, OUTCOME, PASSAGE, SLEEP_WRITE, customer, outcome, passage_body,
+    ADD, ECHO, ECHO_WRITE, FAULT_WRITE, OUTCOME, PASSAGE, SLEEP_WRITE, add, customer, outcome, passage_body,
 };
 use gantry_tests::processes::kill_hard;
 use gantry_tests::{Node, NodeOptions, Request, RequestId, until};
@@ -95,6 +95,49 @@ fn outcome_of_a_write_whose_worker_was_killed_is_failed_and_a_repeat_is_a_new_at
     until("the outcome is settled", || (outcome(&mut client, &request.id).0 == "failed").then_some(()));
     client.exchange(&request).done();
     assert_eq!(outcome(&mut client, &request.id).0, "done");
+}
+
+/// `failed` speaks of every attempt under the id, also of one that this node has forgotten.
+#[test]
+fn outcome_of_a_committed_write_whose_later_repeat_expired_is_done() {
+    let mut node = Node::start(NodeOptions::small());
+    let request = Request::new(ADD, json!({"key": "k", "add": 7}).to_string());
+    node.client().exchange(&request).done();
+    node.stop();
+    node.gantry(&["ipc", "clean"]).expect_code(0);
+    node.run();
+    let (mut busy, mut client) = (node.client(), node.client());
+    busy.send(&Request::new(SLEEP_WRITE, json!({"ms": 700}).to_string()));
+    node.until_busy("write");
+    client.exchange(&request.clone().budget_ms(30)).expect_status(305);
+    let (state, whole) = outcome(&mut client, &request.id);
+    assert_eq!((state.as_str(), &whole["reply"]["value"]), ("done", &json!(7)));
+    busy.receive().done();
+    assert_eq!(add(&mut client, "k", 1), 8);
+}
+
+/// Echo touches no data, and its reply is longer than what shared memory keeps.
+#[test]
+fn outcome_of_a_write_without_data_and_with_a_long_reply_is_done_and_its_repeat_is_the_same() {
+    let node = Node::start(NodeOptions::small());
+    let mut client = node.client();
+    let request = Request::new(ECHO_WRITE, vec![b'x'; 5_000]);
+    client.exchange(&request).done();
+    assert_eq!(outcome(&mut client, &request.id).0, "done");
+    assert_eq!(client.exchange(&request).done().body, request.body);
+    client.exchange(&Request::new(ECHO_WRITE, "other").id(&request.id)).expect_status(107);
+}
+
+/// A failed attempt is not recorded, so its id is free.
+#[test]
+fn id_of_a_failed_write_may_be_used_for_another_body() {
+    let node = Node::start(NodeOptions::small());
+    let mut client = node.client();
+    let failed = Request::new(FAULT_WRITE, json!({"how": "panic"}).to_string());
+    client.exchange(&failed).expect_status(306);
+    let other = Request::new(ADD, json!({"key": "k", "add": 1}).to_string()).id(&failed.id);
+    client.exchange(&other).done();
+    assert_eq!(outcome(&mut client, &failed.id).0, "done");
 }
 
 /// From the database alone: a new node over the same state answers for what the old one did.

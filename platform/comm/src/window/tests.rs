@@ -90,7 +90,7 @@ fn every_length_of_reply_up_to_the_limit_comes_back_and_a_longer_one_is_asked_of
         if length <= 520 {
             assert_eq!((begun, back), (Begun::Replay { status: 0 }, reply));
         } else {
-            assert_eq!(begun, Begun::Run { entry: 0 });
+            assert_eq!(begun, Begun::Ask);
         }
     }
 }
@@ -146,7 +146,7 @@ fn a_failed_write_runs_again_and_says_failed_until_then() {
     let control = node(16);
     let window = window(&control);
     for (status, known) in [
-        (Status::ServiceFailed, Known::Failed),
+        (Status::ServiceFailed, Known::Lost),
         (Status::WorkerLost, Known::Lost),
         (Status::PlatformFault, Known::Lost),
     ] {

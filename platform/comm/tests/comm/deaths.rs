@@ -26,7 +26,7 @@ fn a_read_that_kills_every_worker_is_given_up() {
     let world = World::new("");
     let mut client = world.client();
     assert_eq!(client.call(READ_DIE, id(1), b"x").status(), Some(Status::WorkerLost));
-    assert_eq!(world.executed(), 3, "the first attempt and two more");
+    assert_eq!(world.executed(), 2, "the first attempt and one more");
     world.check_nothing_is_held();
 }
 

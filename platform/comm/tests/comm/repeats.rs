@@ -136,9 +136,12 @@ fn an_outcome_query_tells_what_the_window_knows() {
     let (status, body) = ask(&mut client, 3);
     assert!(status == Status::Done && body.contains("{\"base64\":\"////"), "{body}");
     client.call(WRITE_STATUS, id(4), b"306");
-    assert_eq!(ask(&mut client, 4).1, r#"{"state":"failed"}"#);
+    assert!(
+        ask(&mut client, 4).1.contains(&format!("{}L", id(4).as_str())),
+        "an earlier attempt may have committed"
+    );
     held.send(WRITE_HOLD, id(5), b"h");
-    wait_until("the fifth runs", || world.executed() == 5);
+    wait_until("the fifth runs", || world.executed() == 6);
     assert_eq!(ask(&mut client, 5).1, r#"{"state":"running"}"#);
     held.send(WRITE_ECHO, id(6), b"q");
     wait_until("the sixth is queued", || queued(&world) == 1);

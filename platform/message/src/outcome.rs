@@ -1,18 +1,21 @@
-//! What an outcome query is answered from the window.
+//! The bodies that an outcome query (`00000002`) is answered with, whoever answers it.
 
-use serde_json::Value;
+use serde::de::IgnoredAny;
 
 /// It never took effect and never will.
-pub(crate) const FAILED: &str = r#"{"state":"failed"}"#;
+pub const FAILED: &str = r#"{"state":"failed"}"#;
+/// Never seen, or older than retention.
+pub const UNKNOWN: &str = r#"{"state":"unknown"}"#;
 
 /// It waits, or it runs.
-pub(crate) fn in_flight(is_queued: bool) -> &'static str {
+pub const fn in_flight(is_queued: bool) -> &'static str {
     if is_queued { r#"{"state":"queued"}"# } else { r#"{"state":"running"}"# }
 }
 
 /// It is done: with its status and its reply, as JSON if it is JSON.
-pub(crate) fn done(status: u16, reply: &[u8]) -> String {
-    let text = std::str::from_utf8(reply).ok().filter(|text| serde_json::from_str::<Value>(text).is_ok());
+pub fn done(status: u16, reply: &[u8]) -> String {
+    let text =
+        std::str::from_utf8(reply).ok().filter(|text| serde_json::from_str::<IgnoredAny>(text).is_ok());
     match text {
         Some(text) => format!("{{\"state\":\"done\",\"status\":\"{status:03}\",\"reply\":{}}}", text.trim()),
         None => {
@@ -20,6 +23,11 @@ pub(crate) fn done(status: u16, reply: &[u8]) -> String {
             format!("{{\"state\":\"done\",\"status\":\"{status:03}\",\"reply\":{{\"base64\":\"{coded}\"}}}}")
         }
     }
+}
+
+/// It is done, but its reply was too long to be kept: with its status and the reply's length in bytes.
+pub fn done_not_kept(status: u16, reply_bytes: u64) -> String {
+    format!("{{\"state\":\"done\",\"status\":\"{status:03}\",\"reply_bytes\":{reply_bytes}}}")
 }
 
 /// Standard base64 with padding (RFC 4648).
@@ -40,6 +48,7 @@ fn base64(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::Value;
 
     #[test]
     fn a_reply_that_is_json_is_told_as_it_is_and_another_as_base64() {
