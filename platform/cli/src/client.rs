@@ -17,6 +17,9 @@ use crate::failure::Failure;
 /// How long an answer may take that the supervisor gives by itself.
 const ANSWER_LIMIT: Duration = Duration::from_secs(15);
 
+/// How long a node may take to say its name.
+const NAME_LIMIT: Duration = Duration::from_secs(2);
+
 /// Who has the node's pid file.
 pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
     Ok(PidFile::holder(&pid_file(settings))?)
@@ -27,7 +30,8 @@ pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
 /// # Errors
 /// [`Failure`] with "not running" when there is no supervisor; otherwise what it said, or that it does not answer.
 pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Value> {
-    let response = exchange(settings, request)?;
+    check_name(settings)?;
+    let response = exchange(settings, request, limit(settings, request))?;
     match response {
         Response { ok: true, result, .. } => Ok(result.unwrap_or_default()),
         Response { error, .. } => {
@@ -36,7 +40,26 @@ pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Valu
     }
 }
 
-fn exchange(settings: &Settings, request: &Request) -> anyhow::Result<Response> {
+/// Refuses to command a node of another name that has our state folder. One that does not answer is not refused: what
+/// is asked of it next will tell.
+///
+/// # Errors
+/// The name of the node that runs there.
+pub(crate) fn check_name(settings: &Settings) -> anyhow::Result<()> {
+    let Ok(Response { result: Some(status), .. }) = exchange(settings, &Request::Status, NAME_LIMIT) else {
+        return Ok(());
+    };
+    match status["node"].as_str() {
+        Some(name) if name != settings.node.name => bail!(
+            "the node that runs in {} is \"{name}\", not \"{}\"; use its configuration, or give this one a state_dir of its own",
+            settings.node.state_dir.display(),
+            settings.node.name
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn exchange(settings: &Settings, request: &Request, limit: Duration) -> anyhow::Result<Response> {
     let holder = holder(settings)?;
     if holder == Holder::Nobody {
         return Err(Failure::not_running(&settings.node.name).into());
@@ -54,7 +77,7 @@ fn exchange(settings: &Settings, request: &Request) -> anyhow::Result<Response> 
         }
     };
     stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_read_timeout(Some(limit(settings, request)))?;
+    stream.set_read_timeout(Some(limit))?;
     stream.write_all(&request.to_line()).context("the command could not be sent")?;
     let mut line = Vec::new();
     match BufReader::new(stream).read_until(b'\n', &mut line) {

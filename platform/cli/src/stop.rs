@@ -85,6 +85,7 @@ fn held(settings: &Settings) -> anyhow::Result<Option<PidFd>> {
 /// Ends a running supervisor at once, and gives whether there was one.
 fn end_supervisor(settings: &Settings) -> anyhow::Result<bool> {
     let Some(supervisor) = held(settings)? else { return Ok(false) };
+    client::check_name(settings)?;
     let asked = client::ask(settings, &Request::Stop { now: true });
     if asked.is_ok() && supervisor.wait(Some(NOW_LIMIT)) {
         return Ok(true);

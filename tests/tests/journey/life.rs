@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use gantry_tests::etc::{ADD, ECHO, NODE, SLEEP, SLEEP_WRITE, counter, number};
 use gantry_tests::processes::{is_running, process_group};
-use gantry_tests::{Node, NodeOptions, Request, until};
+use gantry_tests::{Node, NodeOptions, Request, gantry_binary, until};
 use serde_json::json;
 
 #[test]
@@ -48,6 +49,24 @@ fn second_supervisor_of_the_same_node_is_refused() {
     for command in ["run", "start"] {
         let output = node.gantry(&[command]).expect_code(1);
         assert!(!output.stderr.trim().is_empty(), "the refusal says why");
+    }
+    assert_eq!(node.client().call(ECHO, "undisturbed").done().body, b"undisturbed");
+}
+
+/// A configuration copied for a second node, with the state folder of the first: a command for one must not end the
+/// other.
+#[test]
+fn command_for_another_node_of_the_same_state_folder_is_refused() {
+    let node = Node::start(NodeOptions::small());
+    let text = fs::read_to_string(node.config()).expect("the configuration is there");
+    let name = node.name();
+    let other = node.folder().join("other.toml");
+    fs::write(&other, text.replace(&format!("\"{name}\""), "\"another\"")).expect("a copy can be written");
+    for arguments in [&["stop"][..], &["stop", "--now"], &["drain"]] {
+        let output = Command::new(gantry_binary()).arg("-c").arg(&other).args(arguments).output();
+        let output = output.expect("the binary runs");
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains(name), "{arguments:?}: {told}");
     }
     assert_eq!(node.client().call(ECHO, "undisturbed").done().body, b"undisturbed");
 }
