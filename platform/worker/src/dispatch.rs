@@ -184,13 +184,15 @@ impl<'a> Worker<'a> {
     }
 
     /// The reply of a write that touched no data is kept in shared memory by the communication process. One that is too
-    /// long for that is recorded in the database, without a transaction to go with.
+    /// long for that is recorded in the database, without a transaction to go with. A death right after it leaves a
+    /// request that is lost and answered 302, and a row that tells the outcome: done.
     fn keep_long_reply(&mut self, called: &Called<'_>) {
         let Some(identity) = called.write.as_ref() else { return };
-        let reply = called.room.to_vec();
-        if reply.len() <= REPLY_INLINE_MAX {
+        let (_, reply_bytes) = called.room.finished();
+        if reply_bytes as usize <= REPLY_INLINE_MAX {
             return;
         }
+        let reply = called.room.to_vec();
         let (code, kept_max) = (Status::Done.code(), self.reply_bytes_max);
         if let Err(error) =
             write::record_done(&mut self.sources, REQUEST_SOURCE, identity, code, &reply, kept_max)
