@@ -73,13 +73,12 @@ pub struct CommOptions {
 pub fn run(options: CommOptions) -> Result<(), CommError> {
     let CommOptions { segments, row, epoch, settings, listeners, doorbells } = options;
     let control = segments.control();
-    let process = own_row(control.processes(), row, epoch)?;
+    let pid = std::process::id();
+    let process = own_row(control.processes(), row, epoch, pid)?;
     check(control.dimensions(), doorbells.len())?;
     let terminate = signal::terminate_flag();
     let node = Node::new(&segments, &settings, Owner::new(row, epoch), &doorbells, terminate);
     process.set_state(ProcessState::Starting);
-    let pid = std::process::id();
-    process.pid.store(pid, Ordering::Relaxed);
     if let Some(ticks) = process::start_ticks(pid.cast_signed()) {
         process.start_ticks.store(ticks, Ordering::Relaxed);
     }
@@ -135,10 +134,14 @@ fn run_guarded(node: &Node<'_>, mut thread: IoThread<'_>) -> Result<(), CommErro
     ended
 }
 
-fn own_row(rows: &[ProcessRow], row: u8, epoch: u32) -> Result<&ProcessRow, CommError> {
-    let process = rows.get(usize::from(row));
-    let found = process.map_or(u32::MAX, |process| process.epoch.load(Ordering::Acquire));
-    process.filter(|_| found == epoch).ok_or(CommError::NotOurRow { row, epoch, found })
+fn own_row(rows: &[ProcessRow], row: u8, epoch: u32, pid: u32) -> Result<&ProcessRow, CommError> {
+    let Some(process) = rows.get(usize::from(row)) else {
+        return Err(CommError::NotOurRow { row, epoch, found: u32::MAX });
+    };
+    match process.take_life(epoch, pid) {
+        Ok(()) => Ok(process),
+        Err(found) => Err(CommError::NotOurRow { row, epoch, found: found.epoch }),
+    }
 }
 
 /// Each thread needs a doorbell, and one of everything that is shared out among them.

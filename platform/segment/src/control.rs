@@ -7,6 +7,7 @@ use crate::connection_table::{ConnectionRow, OutRecord};
 use crate::dimensions::Dimensions;
 use crate::directory::PAGE_WORDS;
 use crate::header::Header;
+use crate::keeper_table::{KEEPERS_MAX, KeeperRow};
 use crate::layout::ControlLayout;
 use crate::node::{NodeRow, ThreadRow};
 use crate::process_table::ProcessRow;
@@ -76,6 +77,11 @@ impl Control {
     /// The process table.
     pub fn processes(&self) -> &[ProcessRow] {
         self.many(self.layout.processes, self.dimensions.processes)
+    }
+
+    /// The keepers of the communication process's descriptors.
+    pub fn keepers(&self) -> &[KeeperRow] {
+        self.many(self.layout.keepers, KEEPERS_MAX as u32)
     }
 
     /// The slots.

@@ -15,6 +15,7 @@ mod dimensions;
 mod directory;
 mod error;
 mod header;
+mod keeper_table;
 mod layout;
 mod node;
 mod process_table;
@@ -35,8 +36,9 @@ pub use dimensions::{
 pub use directory::{Directory, DirectoryEntry};
 pub use error::SegmentError;
 pub use header::{Header, LAYOUT_VERSION};
+pub use keeper_table::{KEEPERS_MAX, KeeperRow};
 pub use node::{NodeRow, ThreadRow};
-pub use process_table::{ProcessRow, ProcessState, Role};
+pub use process_table::{Life, ProcessRow, ProcessState, Role};
 pub use region::{Region, Shared};
 pub use segments::{Backend, Found, Handoff, Segments};
 pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};

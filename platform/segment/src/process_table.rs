@@ -18,6 +18,8 @@ pub enum Role {
     ReadWorker = 3,
     /// Runs services of the write queue.
     WriteWorker = 4,
+    /// A worker with everything loaded that takes nothing: it becomes one of the two when its role is changed.
+    Spare = 5,
 }
 
 impl Role {
@@ -28,6 +30,7 @@ impl Role {
             2 => Self::Comm,
             3 => Self::ReadWorker,
             4 => Self::WriteWorker,
+            5 => Self::Spare,
             _ => Self::None,
         }
     }
@@ -81,19 +84,30 @@ impl ProcessState {
     }
 }
 
-/// One process. The supervisor writes identity (`epoch`, `role`, `pid`, `start_ticks`, `restarts`) before it
-/// starts the child and after it died; the rest belongs to the process itself.
+/// Stands for a pid in the word of a life that nobody may take any more.
+const NO_PID_EVER: u32 = u32::MAX;
+
+/// Which life of a row it is, and who lives it: one word, so that a process can take only the very life that it was
+/// started for, whatever a supervisor that has gone on to the next one does at the same time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Life {
+    /// Life number, 20 bits; grows with each process that gets the row, since pids come back. 0 = never used.
+    pub epoch: u32,
+    /// The process id; `None` = nobody took it yet, or nobody may any more.
+    pub pid: Option<u32>,
+}
+
+/// One process. The supervisor writes identity (`life`, `role`, `start_ticks`, `restarts`) before it starts the child
+/// and after it died; the rest belongs to the process itself.
 #[derive(Debug, Default)]
 #[repr(C, align(64))]
 pub struct ProcessRow {
-    /// Life number of the row, 20 bits; grows with each process that gets the row, since pids come back.
-    pub epoch: AtomicU32,
-    /// A [`Role`].
+    /// A [`Life`]: epoch in the high half; pid in the low half, 0 = none yet, all ones = none ever.
+    life: AtomicU64,
+    /// A [`Role`]. Of a spare, the supervisor changes it to that of a worker, and so sets it to work.
     pub role: AtomicU32,
     /// A [`ProcessState`].
     pub state: AtomicU32,
-    /// The process id, 0 = none.
-    pub pid: AtomicU32,
     /// Start time of the process in clock ticks since boot; with the pid it names one life.
     pub start_ticks: AtomicU64,
     /// How often the process in this row was started again.
@@ -142,9 +156,63 @@ const _: () = assert!(size_of::<ProcessRow>() == 256);
 unsafe impl Shared for ProcessRow {}
 
 impl ProcessRow {
+    /// Which life it is, and who lives it.
+    pub fn life(&self) -> Life {
+        // Acquire: pairs with the Release in `begin_life`; the row's other fields are of this life.
+        let word = self.life.load(Ordering::Acquire);
+        let pid = Some(word as u32).filter(|pid| *pid != 0 && *pid != NO_PID_EVER);
+        Life { epoch: (word >> 32) as u32, pid }
+    }
+
+    /// The life's number.
+    pub fn epoch(&self) -> u32 {
+        self.life().epoch
+    }
+
+    /// The process id, if somebody lives here.
+    pub fn pid(&self) -> Option<u32> {
+        self.life().pid
+    }
+
+    /// Begins a life that nobody has taken yet. Only when the last one is dead or can never be taken.
+    pub fn begin_life(&self, epoch: u32) {
+        // Release: pairs with the Acquire in `life`.
+        self.life.store(word(epoch, 0), Ordering::Release);
+    }
+
+    /// Takes this very life for the process `pid`. The child and its supervisor both do; the second finds it done.
+    ///
+    /// # Errors
+    /// The row's present life, when it is another one, or another process has this one, or nobody may have it.
+    pub fn take_life(&self, epoch: u32, pid: u32) -> Result<(), Life> {
+        let (vacant, ours) = (word(epoch, 0), word(epoch, pid));
+        // AcqRel: what the supervisor wrote into the row before is seen; what we did before is seen by who meets us.
+        match self.life.compare_exchange(vacant, ours, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => Ok(()),
+            Err(found) if found == ours => Ok(()),
+            Err(_) => Err(self.life()),
+        }
+    }
+
+    /// Sees to it that nobody can take this life: its process is dead, or never came. Gives whether the row was still
+    /// in exactly this life; a late child finds it closed.
+    pub fn end_life(&self, life: Life) -> bool {
+        let from = word(life.epoch, life.pid.unwrap_or(0));
+        let to = word(life.epoch, NO_PID_EVER);
+        // AcqRel: as in `take_life`.
+        self.life.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
     /// The role, checked.
     pub fn role(&self) -> Role {
-        Role::from_code(self.role.load(Ordering::Relaxed))
+        // Acquire: pairs with the Release in `set_role`.
+        Role::from_code(self.role.load(Ordering::Acquire))
+    }
+
+    /// Gives the process in this row a role.
+    pub fn set_role(&self, role: Role) {
+        // Release: pairs with the Acquire in `role`.
+        self.role.store(role as u32, Ordering::Release);
     }
 
     /// The state, checked.
@@ -157,5 +225,30 @@ impl ProcessRow {
     pub fn set_state(&self, state: ProcessState) {
         // Release: pairs with the Acquire in `state`.
         self.state.store(state as u32, Ordering::Release);
+    }
+}
+
+fn word(epoch: u32, pid: u32) -> u64 {
+    u64::from(epoch) << 32 | u64::from(pid)
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_taken_once_and_only_while_it_is_the_present_one() {
+        let row = ProcessRow::default();
+        row.begin_life(7);
+        assert_eq!(row.life(), Life { epoch: 7, pid: None });
+        assert_eq!(row.take_life(6, 41), Err(Life { epoch: 7, pid: None }));
+        assert_eq!(row.take_life(7, 41), Ok(()));
+        assert_eq!(row.take_life(7, 41), Ok(()), "the child and its supervisor both write it");
+        assert_eq!(row.take_life(7, 42), Err(Life { epoch: 7, pid: Some(41) }));
+        assert!(!row.end_life(Life { epoch: 7, pid: None }), "somebody lives there");
+        assert!(row.end_life(row.life()));
+        assert_eq!(row.take_life(7, 41), Err(Life { epoch: 7, pid: None }), "a late child finds it closed");
+        row.begin_life(8);
+        assert_eq!((row.epoch(), row.pid()), (8, None));
     }
 }

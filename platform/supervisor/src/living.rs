@@ -26,6 +26,7 @@ impl LivingProcess {
             Role::Supervisor => "supervisor",
             Role::Comm => "comm",
             Role::ReadWorker | Role::WriteWorker => "worker",
+            Role::Spare => "spare worker",
         };
         format!("{role} {}", self.pid)
     }
@@ -38,7 +39,7 @@ pub fn living_processes(control: &Control) -> Vec<LivingProcess> {
     let own = std::process::id();
     let mut living = Vec::new();
     for (index, row) in control.processes().iter().enumerate() {
-        let (pid, ticks) = (row.pid.load(Ordering::Relaxed), row.start_ticks.load(Ordering::Relaxed));
+        let (pid, ticks) = (row.pid().unwrap_or(0), row.start_ticks.load(Ordering::Relaxed));
         if row.state() == ProcessState::Free || pid == 0 || pid == own {
             continue;
         }
@@ -63,7 +64,8 @@ mod tests {
 
     fn write(control: &Control, index: usize, pid: i32, ticks: u64) {
         let row = &control.processes()[index];
-        row.pid.store(u32::try_from(pid).unwrap(), Ordering::Relaxed);
+        row.begin_life(1);
+        row.take_life(1, u32::try_from(pid).unwrap()).unwrap();
         row.start_ticks.store(ticks, Ordering::Relaxed);
         row.role.store(Role::ReadWorker as u32, Ordering::Relaxed);
         row.set_state(ProcessState::Idle);

@@ -143,7 +143,8 @@ pub(crate) fn recover_all(control: &Control) -> Recovered {
         sum.uncommitted_count += recovered.uncommitted_count;
     }
     for row in control.processes() {
-        row.pid.store(0, Ordering::Relaxed);
+        // Whoever was started for it and comes late finds it closed.
+        let _is_closed = row.end_life(row.life());
         row.set_state(ProcessState::Free);
     }
     for thread in control.threads() {
@@ -201,7 +202,7 @@ mod tests {
             published.push(slot);
         }
         // The row's present life is 9; the slot was taken in life 4, which nobody recovered.
-        control.processes()[2].epoch.store(9, Ordering::Relaxed);
+        control.processes()[2].begin_life(9);
         control.processes()[2].set_state(ProcessState::Busy);
         slots.take(published[0], Owner::new(2, 4)).unwrap();
         slots.take(published[1], Owner::new(3, 1)).unwrap();

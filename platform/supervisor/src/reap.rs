@@ -73,7 +73,7 @@ impl Supervisor {
             // The next communication process recovers what this one held.
             Recovered::default()
         };
-        process.pid.store(0, Relaxed);
+        let _is_closed = process.end_life(process.life());
         process.kill_at_ns.store(0, Relaxed);
         process.set_state(ProcessState::Free);
         sweep_and_wake_all(control, &self.doorbells);

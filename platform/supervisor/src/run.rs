@@ -228,9 +228,11 @@ impl Supervisor {
         let control = self.segments.control();
         node_row::begin(&self.settings, control.node());
         let row = &control.processes()[0];
-        row.epoch.store(row.epoch.load(Relaxed).wrapping_add(1), Relaxed);
-        row.role.store(Role::Supervisor as u32, Relaxed);
-        row.pid.store(std::process::id(), Relaxed);
+        let epoch = row.epoch().wrapping_add(1);
+        row.set_role(Role::Supervisor);
+        row.begin_life(epoch);
+        // The pid file's lock keeps every other supervisor away.
+        let _taken = row.take_life(epoch, std::process::id());
         let ticks = i32::try_from(std::process::id()).ok().and_then(start_ticks);
         row.start_ticks.store(ticks.unwrap_or(0), Relaxed);
         row.heartbeat_ns.store(clock::monotonic_ns(), Relaxed);

@@ -66,8 +66,10 @@ impl Supervisor {
         }
         spawn.own_group().stdout(Output::Null).stderr(Output::File(stderr.as_fd()));
         let child = spawn.spawn().map_err(io::Error::other)?;
-        // The child writes both too; written here as well, so that the row names it even if it never runs.
-        row.pid.store(child.pid.unsigned_abs(), Relaxed);
+        // The child takes its life too; taken here as well, so that the row names it even if it never runs.
+        if let Err(life) = row.take_life(epoch, child.pid.unsigned_abs()) {
+            tracing::error!(row = place.row, epoch, ?life, "somebody else took the life of a child");
+        }
         row.start_ticks.store(start_ticks(child.pid).unwrap_or(0), Relaxed);
         let pidfd = PidFd::from(child.pidfd);
         self.poller.add(&pidfd, Token::Child(place.row).bits(), Interest::READABLE)?;
@@ -78,10 +80,8 @@ impl Supervisor {
 /// Prepares a row for its next life and gives that life's number. The row's last owner is dead and recovered.
 fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
     // Life 0 is nobody's, so that a row that was never used owns nothing.
-    let epoch = Owner::new(place.row, row.epoch.load(Relaxed).wrapping_add(1)).epoch().max(1);
-    row.epoch.store(epoch, Relaxed);
-    row.role.store(place.kind.role as u32, Relaxed);
-    row.pid.store(0, Relaxed);
+    let epoch = Owner::new(place.row, row.epoch().wrapping_add(1)).epoch().max(1);
+    row.set_role(place.kind.role);
     row.start_ticks.store(0, Relaxed);
     row.leave.store(0, Relaxed);
     row.heartbeat_ns.store(now_ns, Relaxed);
@@ -102,6 +102,7 @@ fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
         row.requests_count.store(0, Relaxed);
     }
     row.set_state(ProcessState::Starting);
+    row.begin_life(epoch);
     epoch
 }
 
@@ -170,11 +171,10 @@ mod tests {
         row.leave.store(1, Relaxed);
         place.was_started = true;
         assert_eq!(begin_life(&row, &place, 6), 2);
-        let left =
-            [&row.death_note, &row.running_service, &row.leave, &row.pid].map(|field| field.load(Relaxed));
-        assert_eq!((left, row.kill_at_ns.load(Relaxed)), ([0; 4], 0));
+        let left = [&row.death_note, &row.running_service, &row.leave].map(|field| field.load(Relaxed));
+        assert_eq!((left, row.kill_at_ns.load(Relaxed), row.pid()), ([0; 3], 0, None));
         assert_eq!((row.restarts.load(Relaxed), row.state()), (1, ProcessState::Starting));
-        row.epoch.store(0xf_ffff, Relaxed);
+        row.begin_life(0xf_ffff);
         assert_eq!(begin_life(&row, &place, 7), 1, "the life number wraps past 0, which is nobody's");
     }
 

@@ -1,6 +1,7 @@
 //! Processes: spawning them, holding on to one without mistaking its pid, ending, reaping and measuring them.
 
 mod descriptor;
+mod keeper;
 mod measure;
 mod spawn;
 
@@ -14,7 +15,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 pub use descriptor::PidFd;
-pub use measure::{Memory, memory, start_ticks};
+pub use keeper::{CONFIRM_WITHIN, Keeper};
+pub use measure::{Memory, descriptor_numbers_end, memory, start_ticks};
 pub use spawn::{Child, Output, Spawn, SpawnError, take_inherited};
 
 /// Longest name of a thread that the kernel keeps, in bytes.
@@ -93,6 +95,20 @@ fn decode(status: ExitStatus) -> ExitState {
         (None, Some(signal)) => ExitState::Killed { signal, core_dumped: status.core_dumped() },
         (None, None) => ExitState::Running,
     }
+}
+
+/// The pid of a child that has ended and was not reaped; `None` if there is none. Takes nothing: [`reap`] does.
+#[must_use]
+pub fn ended_child() -> Option<i32> {
+    let mut told = core::mem::MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: `told` is a live record that the call may write.
+    let returned = unsafe { libc::waitid(libc::P_ALL, 0, told.as_mut_ptr(), options) };
+    // SAFETY: zeroed to begin with, which is a valid record, and written whole by the call if at all.
+    let told = unsafe { told.assume_init() };
+    // SAFETY: for a child's end, which alone was asked for, the kernel writes the pid; else it stays 0.
+    let pid = unsafe { told.si_pid() };
+    (returned == 0 && pid > 0).then_some(pid)
 }
 
 /// Sends a signal to every process of a group.

@@ -1,16 +1,19 @@
 //! Sockets: listeners, identity, and transfers straight from and into shared memory.
 
 mod listen;
+mod positions;
 mod transfer;
 
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials as KernelCredentials};
 use socket2::SockRef;
 
 pub use listen::{listen_tcp, listen_unix};
+pub use positions::{Positions, positions};
 pub use transfer::{PARTS_MAX, Span, recv, send};
 
 /// Who is at the other end of a Unix socket, as the kernel noted it when they connected.
@@ -40,6 +43,42 @@ pub fn cookie(socket: impl AsFd) -> io::Result<u64> {
 pub fn peer(socket: impl AsFd) -> io::Result<PeerCredentials> {
     let told = getsockopt(&socket, KernelCredentials)?;
     Ok(PeerCredentials { pid: told.pid(), uid: told.uid(), gid: told.gid() })
+}
+
+/// What a socket is, told by the kernel; for descriptors that come from another process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocketKind {
+    /// It listens for TCP connections at this address.
+    TcpListener(SocketAddr),
+    /// It listens for Unix connections; the path, unless it has none.
+    UnixListener(Option<PathBuf>),
+    /// A TCP connection.
+    TcpStream,
+    /// A Unix stream connection.
+    UnixStream,
+    /// Something else.
+    Other,
+}
+
+/// Asks what a socket is.
+///
+/// # Errors
+/// `ENOTSOCK` if the descriptor is no socket.
+pub fn kind(socket: impl AsFd) -> io::Result<SocketKind> {
+    use nix::sys::socket::sockopt::SockType as KernelType;
+    let address = SockRef::from(&socket).local_addr()?;
+    let is_stream = getsockopt(&socket, KernelType)? == nix::sys::socket::SockType::Stream;
+    if !is_stream {
+        return Ok(SocketKind::Other);
+    }
+    let is_listening = getsockopt(&socket, nix::sys::socket::sockopt::AcceptConn)?;
+    Ok(match (address.as_socket(), address.is_unix(), is_listening) {
+        (Some(address), _, true) => SocketKind::TcpListener(address),
+        (Some(_), _, false) => SocketKind::TcpStream,
+        (None, true, true) => SocketKind::UnixListener(address.as_pathname().map(PathBuf::from)),
+        (None, true, false) => SocketKind::UnixStream,
+        (None, false, _) => SocketKind::Other,
+    })
 }
 
 /// Ends one or both directions of a connection, for all processes that hold it.

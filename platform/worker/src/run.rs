@@ -103,7 +103,7 @@ impl<'a> Worker<'a> {
     ) -> Result<Self, WorkerError> {
         let control = segments.control();
         let row = control.processes().get(usize::from(row_index));
-        let row = row.filter(|row| row.epoch.load(Ordering::Acquire) == epoch);
+        let row = row.filter(|row| row.take_life(epoch, std::process::id()).is_ok());
         let Some(row) = row else { return Err(WorkerError::NotOurRow { row: row_index, epoch }) };
         let slots = Slots::new(control.slots());
         let (ring, access) = match queue {

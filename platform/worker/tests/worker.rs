@@ -41,7 +41,7 @@ impl Node {
         let mut node = Self { segments, name, worker: None, _folder: folder };
         node.publish();
         let control = node.segments.control();
-        control.processes()[usize::from(WORKER_ROW)].epoch.store(1, Ordering::Release);
+        control.processes()[usize::from(WORKER_ROW)].begin_life(1);
         let options = WorkerOptions {
             segments: Segments::attach(node.segments.handoff()).unwrap(),
             row: WORKER_ROW,

@@ -131,7 +131,7 @@ fn a_process_whose_row_has_another_life_refuses_to_start() {
     let mut world = World::without_workers("");
     world.start_comm();
     world.stop_comm().unwrap();
-    world.control().processes()[usize::from(COMM_ROW)].epoch.store(EPOCH + 1, Ordering::Relaxed);
+    world.control().processes()[usize::from(COMM_ROW)].begin_life(EPOCH + 1);
     let options = gantry_comm::CommOptions {
         segments: gantry_segment::Segments::attach(world.segments().handoff()).unwrap(),
         row: COMM_ROW,

@@ -272,7 +272,7 @@ fn begin(settings: &Settings, segments: &Segments) {
     for (row, role) in [(COMM_ROW, Role::Comm), (READ_ROW, Role::ReadWorker), (WRITE_ROW, Role::WriteWorker)]
     {
         let process = &control.processes()[usize::from(row)];
-        set(&process.epoch, EPOCH);
+        process.begin_life(EPOCH);
         set(&process.role, role as u32);
     }
 }

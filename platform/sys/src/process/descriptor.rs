@@ -73,6 +73,22 @@ impl PidFd {
         }
     }
 
+    /// Takes a copy of a descriptor of that process (`pidfd_getfd`), closed on exec here.
+    ///
+    /// # Errors
+    /// `EBADF` if it has none of this number, `ESRCH` if it is dead, `EPERM` if this process may not look into it
+    /// (another user's, not dumpable, or forbidden by Yama), `EMFILE` if no descriptor is left here.
+    pub fn take_descriptor(&self, number: RawFd) -> io::Result<OwnedFd> {
+        // SAFETY: the call takes numbers only.
+        let taken = unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.descriptor.as_raw_fd(), number, 0) };
+        if taken < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let taken = RawFd::try_from(taken).map_err(io::Error::other)?;
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
+        Ok(unsafe { OwnedFd::from_raw_fd(taken) })
+    }
+
     /// Sends a signal to this process, never to one that took over its pid.
     ///
     /// # Errors

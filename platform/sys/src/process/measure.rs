@@ -37,6 +37,20 @@ fn memory_in(status: &str) -> Option<Memory> {
     Some(Memory { rss_anon: field("RssAnon")?, rss_shmem: field("RssShmem")?, rss_file: field("RssFile")? })
 }
 
+/// One past the highest number that a descriptor of the process can have now: the size of its table, a power of two
+/// that never shrinks.
+///
+/// # Errors
+/// [`io::ErrorKind::NotFound`] if there is no such process; [`io::ErrorKind::InvalidData`] for a zombie, whose table is
+/// gone.
+pub fn descriptor_numbers_end(pid: i32) -> io::Result<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("FDSize:"));
+    line.and_then(|size| size.trim().parse().ok()).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::InvalidData, format!("process {pid} has no descriptors"))
+    })
+}
+
 /// When a process started, in clock ticks since the machine's start; `None` if no process has this pid.
 ///
 /// The same pid with the same ticks is the same process: pids come back, but not within one tick.

@@ -261,3 +261,75 @@ fn own_executable_forgets_that_the_file_was_replaced() {
     let really = tempfile::Builder::new().suffix(" (deleted)").tempfile().unwrap();
     assert_eq!(without_deleted_mark(really.path().to_owned()), really.path());
 }
+
+/// What the copies of this program below are told by.
+const KEEPER_COPY: &str = "GANTRY_SYS_TEST_KEEPER";
+
+/// A process that starts a keeper, tells its pid and the number of a pipe's reading end, and waits to be killed.
+fn life_with_a_keeper(confirm: bool) -> ! {
+    let keeper = Keeper::start().unwrap();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"kept").unwrap();
+    if confirm {
+        keeper.confirm();
+    }
+    println!("keeper {} {}", keeper.pid(), reader.as_raw_fd());
+    loop {
+        std::thread::park();
+    }
+}
+
+/// Starts a copy of this program that is the test `name`, and gives it with what it tells of its keeper.
+fn with_a_keeper(name: &str, confirm: &str) -> (Child, i32, i32) {
+    let mut spawn = Spawn::new(own_executable().unwrap());
+    spawn.args([&format!("process::tests::{name}"), "--exact", "--nocapture"]).env(KEEPER_COPY, confirm);
+    let mut child = spawn.stdout(Output::Pipe).spawn().unwrap();
+    let said = std::io::BufReader::new(File::from(child.stdout.take().unwrap()));
+    let line = std::io::BufRead::lines(said).map_while(Result::ok).find_map(|line| {
+        let (_, told) = line.split_once("keeper ")?;
+        let (pid, number) = told.split_once(' ')?;
+        Some((pid.parse().ok()?, number.trim().parse().ok()?))
+    });
+    let (pid, number) = line.expect("the copy tells its keeper");
+    (child, pid, number)
+}
+
+#[test]
+fn keeper_holds_the_descriptors_of_a_process_that_was_killed() {
+    if std::env::var_os(KEEPER_COPY).is_some() {
+        life_with_a_keeper(true);
+    }
+    let name = "keeper_holds_the_descriptors_of_a_process_that_was_killed";
+    let (child, pid, number) = with_a_keeper(name, "yes");
+    let keeper = PidFd::open(pid).unwrap();
+    PidFd::from(child.pidfd.as_fd().try_clone_to_owned().unwrap()).signal(Signal::SIGKILL).unwrap();
+    assert_eq!(ended(&child), ExitState::Killed { signal: libc::SIGKILL, core_dumped: false });
+    assert!(descriptor_numbers_end(pid).unwrap() > number.unsigned_abs());
+    let mut said = [0; 4];
+    File::from(keeper.take_descriptor(number).unwrap()).read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"kept");
+    assert_eq!(keeper.take_descriptor(9999).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    keeper.signal(Signal::SIGTERM).unwrap();
+    assert!(!keeper.is_dead(), "it blocks what can be blocked");
+    keeper.signal(Signal::SIGKILL).unwrap();
+    assert!(keeper.wait(Some(WATCHDOG)));
+    let started = std::time::Instant::now();
+    while ended_child() != Some(pid) {
+        assert!(started.elapsed() < WATCHDOG, "a sibling of its maker is a child of ours");
+    }
+    assert_eq!(reap(pid), ExitState::Killed { signal: libc::SIGKILL, core_dumped: false });
+    assert_eq!(ended_child(), None);
+}
+
+#[test]
+fn keeper_that_nobody_wrote_down_ends_by_itself() {
+    if std::env::var_os(KEEPER_COPY).is_some() {
+        life_with_a_keeper(false);
+    }
+    let (child, pid, _) = with_a_keeper("keeper_that_nobody_wrote_down_ends_by_itself", "no");
+    let keeper = PidFd::open(pid).unwrap();
+    PidFd::from(child.pidfd.as_fd().try_clone_to_owned().unwrap()).signal(Signal::SIGKILL).unwrap();
+    assert!(ended(&child).has_ended());
+    assert!(keeper.wait(Some(WATCHDOG)));
+    assert_eq!(reap(pid), ExitState::Exited { code: 0 });
+}

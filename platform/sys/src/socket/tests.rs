@@ -203,3 +203,72 @@ fn unix_listener_never_removes_what_is_not_a_socket() {
     let long = folder.path().join("x".repeat(120));
     assert_eq!(listen_unix(&long, 0o600, 4).unwrap_err().kind(), ErrorKind::InvalidInput);
 }
+
+/// An accepted connection and its client, as the platform has them.
+fn accepted() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::from(listen_tcp("127.0.0.1:0".parse().unwrap(), 8).unwrap());
+    listener.set_nonblocking(false).unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (client, listener.accept().unwrap().0)
+}
+
+/// The positions once the kernel's counters have caught up with what the other side was told.
+fn settled(socket: &TcpStream, wanted: (u64, u64)) -> Positions {
+    let started = std::time::Instant::now();
+    loop {
+        if let Some(found) = positions(socket, 8).unwrap()
+            && ((found.received, found.sent) == wanted || started.elapsed().as_secs() > 60)
+        {
+            return found;
+        }
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn positions_count_what_was_taken_and_given_whatever_waits_in_the_kernel() {
+    let (mut client, mut near) = accepted();
+    assert_eq!(settled(&near, (0, 0)), Positions { received: 0, sent: 0, is_closed: false });
+    client.write_all(&[1; 1000]).unwrap();
+    near.read_exact(&mut [0; 300]).unwrap();
+    near.write_all(&[2; 500]).unwrap();
+    assert_eq!(settled(&near, (300, 500)).received, 300);
+    client.read_exact(&mut [0; 200]).unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    near.read_exact(&mut [0; 700]).unwrap();
+    assert_eq!(settled(&near, (1000, 500)), Positions { received: 1000, sent: 500, is_closed: false });
+}
+
+#[test]
+fn positions_do_not_count_an_end_as_a_byte_and_tell_when_both_have_ended() {
+    let (mut client, mut near) = accepted();
+    near.write_all(&[2; 500]).unwrap();
+    near.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(settled(&near, (0, 500)), Positions { received: 0, sent: 500, is_closed: false });
+    client.read_exact(&mut [0; 500]).unwrap();
+    assert_eq!(settled(&near, (0, 500)), Positions { received: 0, sent: 500, is_closed: false });
+    drop(client);
+    let started = std::time::Instant::now();
+    while !positions(&near, 8).unwrap().is_some_and(|found| found.is_closed) {
+        assert!(started.elapsed().as_secs() < 60, "it is over for both");
+    }
+}
+
+#[test]
+fn a_descriptor_of_unknown_origin_is_told_by_its_kind() {
+    let (client, near) = accepted();
+    assert_eq!(kind(&client).unwrap(), SocketKind::TcpStream);
+    assert_eq!(kind(&near).unwrap(), SocketKind::TcpStream);
+    let address = "127.0.0.1:0".parse().unwrap();
+    let listener = listen_tcp(address, 1).unwrap();
+    assert!(matches!(kind(&listener).unwrap(), SocketKind::TcpListener(found) if found.port() != 0));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.sock");
+    let listener = listen_unix(&path, 0o600, 1).unwrap();
+    assert_eq!(kind(&listener).unwrap(), SocketKind::UnixListener(Some(path)));
+    let (one, _two) = UnixStream::pair().unwrap();
+    assert_eq!(kind(&one).unwrap(), SocketKind::UnixStream);
+    let datagram = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    assert_eq!(kind(&datagram).unwrap(), SocketKind::Other);
+    assert_eq!(kind(tempfile::tempfile().unwrap()).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
+}
