@@ -50,9 +50,46 @@ impl fmt::Display for Rounds {
     }
 }
 
+/// Times of single events, where the slow ones count as much as the middle.
+#[derive(Debug, Clone)]
+pub struct Spread {
+    name: String,
+    sorted: Vec<Duration>,
+}
+
+impl Spread {
+    /// The times of one contender.
+    pub fn new(name: &str, mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self { name: name.to_owned(), sorted: times }
+    }
+
+    /// The time that `share` (0 to 1) of all events stay within; zero when there was none.
+    pub fn within(&self, share: f64) -> Duration {
+        let last = self.sorted.len().saturating_sub(1);
+        self.sorted.get((last as f64 * share).ceil() as usize).copied().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [median, high, most] = [0.5, 0.99, 1.0].map(|share| self.within(share).as_secs_f64() * 1e3);
+        write!(out, "{:<44} p50 {median:>8.3}  p99 {high:>8.3}  max {most:>8.3}", self.name)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_spread_tells_what_most_events_stay_within() {
+        let spread = Spread::new("x", (1..=101).rev().map(Duration::from_millis).collect());
+        assert_eq!(spread.within(0.5), Duration::from_millis(51));
+        assert_eq!(spread.within(0.99), Duration::from_millis(100));
+        assert_eq!(spread.within(1.0), Duration::from_millis(101));
+        assert_eq!(Spread::new("none", Vec::new()).within(0.5), Duration::ZERO);
+    }
 
     #[test]
     fn the_median_is_the_middle_round() {

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 use std::io::{self, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::frame::HEADER_BYTES;
 use crate::{Reply, Request, WATCHDOG};
@@ -189,6 +192,17 @@ impl Client {
         }
     }
 
+    /// Whether something has come that was not received yet.
+    ///
+    /// # Panics
+    /// When the socket cannot be asked.
+    #[must_use]
+    pub fn has_reply(&self) -> bool {
+        let mut asked = [PollFd::new(self.writer.as_fd(), PollFlags::POLLIN)];
+        let count = poll(&mut asked, PollTimeout::ZERO).expect("a socket can be polled");
+        count > 0 || !self.reader.buffer().is_empty()
+    }
+
     /// Limits how long one receiving call waits, for tests that look whether something is there.
     ///
     /// # Panics
@@ -223,6 +237,15 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.set_read_timeout(Some(timeout)),
             Self::Unix(stream) => stream.set_read_timeout(Some(timeout)),
+        }
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! the long versions.
 #![forbid(unsafe_code)]
 
+pub mod chaos;
 mod client;
 mod command;
 mod crc32c;
@@ -24,12 +25,14 @@ pub mod etc;
 pub mod frame;
 pub mod licence;
 mod load;
+pub mod memory;
 mod node;
 mod options;
 mod plugin;
 pub mod processes;
 pub mod source;
 mod status;
+pub mod steps;
 mod wait;
 
 pub use client::Client;
@@ -39,6 +42,6 @@ pub use frame::{Reply, Request, RequestId};
 pub use load::{Answer, Load, Sent, tally};
 pub use node::{Node, gantry_binary, repository_root};
 pub use options::{Backend, NodeOptions};
-pub use plugin::compile_plugin;
+pub use plugin::{compile_plugin, compile_program};
 pub use status::{Process, Status};
 pub use wait::{WATCHDOG, soak, until};

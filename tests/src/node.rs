@@ -1,6 +1,7 @@
 //! One node of the platform, run from the real binary with everything of its own.
 
 mod cleanup;
+mod outside;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -28,6 +29,8 @@ pub struct Node {
     /// What `run` runs.
     executable: PathBuf,
     child: Option<Child>,
+    /// What `run` adds to its environment.
+    environment: Vec<(String, String)>,
     /// Ids of the System V segments it is known to have made.
     segments: Mutex<BTreeSet<u64>>,
 }
@@ -69,6 +72,7 @@ impl Node {
             path,
             executable: gantry_binary(),
             child: None,
+            environment: Vec::new(),
             segments: Mutex::default(),
         };
         node.write_configuration(options);
@@ -111,6 +115,11 @@ impl Node {
         self.executable.clone()
     }
 
+    /// Has `run` start the node with this variable in its environment.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts `gantry run` as a child of this process and waits until it is ready.
     ///
     /// # Panics
@@ -126,7 +135,8 @@ impl Node {
             .arg("run")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(stderr);
+            .stderr(stderr)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)));
         let child = command.spawn().expect("gantry can be started");
         self.child = Some(child);
         self.wait_until_ready();
@@ -319,7 +329,7 @@ impl Node {
     }
 }
 
-/// The binary under test: `GANTRY_BIN`, or the release build in the target folder of this very test.
+/// The binary under test: `GANTRY_BIN`, or the release build in the target folder of this very program.
 ///
 /// # Panics
 /// When there is none.
@@ -331,16 +341,12 @@ pub fn gantry_binary() -> PathBuf {
             .canonicalize()
             .unwrap_or_else(|error| panic!("GANTRY_BIN {}: {error}", named.display()));
     }
-    let test = std::env::current_exe().expect("a running program has a path");
-    // target/PROFILE/deps/TEST
-    let target = test.ancestors().nth(3).expect("a test lies three folders deep in the target folder");
-    let binary = target.join("release/gantry");
-    assert!(
-        binary.is_file(),
-        "{} is not there: run `cargo xtask build`, or set GANTRY_BIN",
-        binary.display()
-    );
-    binary
+    let own = std::env::current_exe().expect("a running program has a path");
+    // A test is target/PROFILE/deps/TEST, a program of this package target/PROFILE/PROGRAM.
+    let found = own.ancestors().map(|folder| folder.join("release/gantry")).find(|binary| binary.is_file());
+    found.unwrap_or_else(|| {
+        panic!("no release/gantry above {}: run `cargo xtask build`, or set GANTRY_BIN", own.display())
+    })
 }
 
 /// The folder of the repository this test was built from.

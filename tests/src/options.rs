@@ -26,7 +26,9 @@ impl Backend {
         }
     }
 
-    fn as_str(self) -> &'static str {
+    /// The word for it in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::SysV => "sysv",
             Self::Posix => "posix",
@@ -47,7 +49,7 @@ impl NodeOptions {
     pub fn small() -> Self {
         let options = Self { keys: BTreeMap::new() };
         options
-            .text("ipc.backend", Backend::chosen().as_str())
+            .text("ipc.backend", Backend::chosen().name())
             .set("ipc.slots", 256)
             .set("ipc.read_queue", 128)
             .set("ipc.write_queue", 128)

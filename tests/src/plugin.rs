@@ -29,3 +29,19 @@ pub fn compile_plugin(source: &Path, folder: &Path, extra: &[&str]) -> PathBuf {
     assert_eq!(output.code, Some(0), "{} cannot be compiled: {}", source.display(), output.stderr);
     library
 }
+
+/// Compiles `source`, a program in C, into `folder/STEM` and returns that path.
+///
+/// # Panics
+/// When the compiler refuses.
+#[must_use]
+#[track_caller]
+pub fn compile_program(source: &Path, folder: &Path) -> PathBuf {
+    fs::create_dir_all(folder).expect("the folder for a program can be made");
+    let program = folder.join(source.file_stem().expect("a source has a name"));
+    let mut command = Command::new("cc");
+    command.args(["-std=gnu11", "-O1", "-g", "-Wall", "-o"]).arg(&program).arg(source);
+    let output = run_command(&mut command);
+    assert_eq!(output.code, Some(0), "{} cannot be compiled: {}", source.display(), output.stderr);
+    program
+}

@@ -1,5 +1,6 @@
 //! Looking at processes and segments from outside, through `/proc` only.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -79,6 +80,45 @@ pub fn mentioning(text: &str) -> Vec<Pid> {
     entries.flatten().filter_map(pid_of).filter(|pid| *pid != own && mentions(pid)).collect()
 }
 
+/// The words of the process's command line; empty when it is gone or a zombie.
+#[must_use]
+pub fn command_line(pid: Pid) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = bytes.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The short name under which `ps` lists the process.
+#[must_use]
+pub fn short_name(pid: Pid) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
+}
+
+/// When the process started, in clock ticks since the machine's start; `None` when it is gone.
+#[must_use]
+pub fn start_ticks(pid: Pid) -> Option<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The 22nd field; the state, behind the name, is the third.
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// What the process's descriptors lead to, by number; empty when it is gone.
+#[must_use]
+pub fn descriptors(pid: Pid) -> BTreeMap<u32, String> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return BTreeMap::new() };
+    let descriptor = |entry: fs::DirEntry| {
+        let number = entry.file_name().to_str()?.parse().ok()?;
+        Some((number, fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned()))
+    };
+    entries.flatten().filter_map(descriptor).collect()
+}
+
+/// Whether the process was stopped by a signal.
+#[must_use]
+pub fn is_stopped(pid: Pid) -> bool {
+    state_letter(pid) == Some('T')
+}
+
 /// Whether the process runs this executable; guards a kill against a pid that was handed out again.
 #[must_use]
 pub fn runs_executable(pid: Pid, executable: &Path) -> bool {
@@ -88,6 +128,8 @@ pub fn runs_executable(pid: Pid, executable: &Path) -> bool {
 /// One System V segment as `/proc/sysvipc/shm` shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Segment {
+    /// Under which it is found; 0 when it was removed and only lives on in those who have it attached.
+    pub key: i64,
     /// The kernel's id, for `ipcrm -m`.
     pub id: u64,
     /// Permission bits.
@@ -111,6 +153,7 @@ pub fn segments() -> Vec<Segment> {
 fn segment(line: &str) -> Option<Segment> {
     let columns: Vec<&str> = line.split_ascii_whitespace().collect();
     Some(Segment {
+        key: columns.first()?.parse().ok()?,
         id: columns.get(1)?.parse().ok()?,
         mode: u32::from_str_radix(columns.get(2)?, 8).ok()?,
         bytes: columns.get(3)?.parse().ok()?,
@@ -142,7 +185,8 @@ mod tests {
         let line =
             "  91226113   7   600  400000000  4242  4243  3  0  0  0  0  1700000000 0 1700000000  8192  0";
         let segment = segment(line).unwrap();
-        assert_eq!((segment.id, segment.mode, segment.bytes), (7, 0o600, 400_000_000));
+        assert_eq!((segment.key, segment.id, segment.mode), (91_226_113, 7, 0o600));
+        assert_eq!(segment.bytes, 400_000_000);
         assert_eq!((segment.creator.as_raw(), segment.resident_bytes), (4242, 8192));
     }
 }

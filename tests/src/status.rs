@@ -10,7 +10,7 @@ pub struct Status(pub Value);
 /// One process of a node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
-    /// `supervisor`, `comm` or `worker`.
+    /// `supervisor`, `comm`, `worker` (of a queue), `spare` (a worker that waits) or `keeper`.
     pub role: String,
     /// `read` or `write` for a worker.
     pub queue: Option<String>,

@@ -84,7 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-service-passage", &["gantry-abi", "gantry-ledger"]),
     ("gantry-service-serial", &["gantry-abi", "gantry-ledger"]),
     // Tools. The tests know the contract and nothing else.
-    ("gantry-benches", &["gantry-frame", "gantry-ring"]),
+    ("gantry-benches", &["gantry-frame", "gantry-ring", "gantry-tests"]),
     ("gantry-tests", &[]),
     ("xtask", &[]),
 ];

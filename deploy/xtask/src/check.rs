@@ -43,9 +43,18 @@ pub(crate) fn soak(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> 
                 command.env("GANTRY_SOAK", "1").env("GANTRY_TEST_BACKEND", backend);
                 steps.run(&format!("round {round} of {ROUNDS} on {backend}: {part}"), &mut command)?;
             }
+            chaos(workspace, steps, &["--minutes", "3", "--backend", backend])?;
         }
     }
     Ok(())
+}
+
+/// A run of chaos with the arguments of its own command line. The seed that it prints makes it draw the same again.
+pub(crate) fn chaos(workspace: &Workspace, steps: &Steps, arguments: &[&str]) -> Result<(), Failure> {
+    build_all(workspace, steps)?;
+    let mut command = Command::new(workspace.target("release/chaos"));
+    command.env("GANTRY_BIN", workspace.gantry()).args(arguments);
+    steps.run("chaos", &mut command)
 }
 
 /// The platform and every test in one invocation. Tests have dependencies of their own, which switch on

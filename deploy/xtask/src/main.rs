@@ -1,4 +1,4 @@
-//! Build, demo and test commands of the repository: `cargo xtask build | demo | test | soak | bench | setup`.
+//! Build, demo and test commands of the repository: `cargo xtask build | demo | test | soak | chaos | bench | setup`.
 //!
 //! Everything here is a list of ordinary command lines, each printed before it runs; the first that fails
 //! ends the list and is printed again.
@@ -23,6 +23,8 @@ usage: cargo xtask COMMAND
   demo    build, start the platform on config/embedded.toml and tell the story of a card
   test    everything CI runs: format, lints, build, documentation, models, attacks, tests
   soak    the long versions of the attacks and of the whole-system tests
+  chaos   kill and stop the processes of a node under load, and check that nothing was lost or done twice:
+          --minutes N (1), --seed S, --roles worker,comm,keeper,supervisor, --backend sysv|posix, --threads N
   bench   the benchmarks of benches/
   setup   install what the tests need beside Rust (Debian; as root, or it prints the command)
 ";
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         ["demo"] => demo::demo(&workspace, &steps),
         ["test"] => check::test(&workspace, &steps),
         ["soak"] => check::soak(&workspace, &steps),
+        ["chaos", ref arguments @ ..] => check::chaos(&workspace, &steps, arguments),
         ["bench"] => build::bench(&workspace, &steps),
         ["setup"] => setup::setup(&steps),
         ["--help" | "-h" | "help"] => {

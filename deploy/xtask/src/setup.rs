@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use crate::steps::{Failure, Steps, command_line};
 
-/// A Debian package, and a file or program that shows that it is there.
+/// A Debian package, and a file or program that shows that it is there. A `*` in a path is any one folder.
 struct Package {
     name: &'static str,
     shown_by: &'static str,
@@ -20,7 +20,7 @@ const PACKAGES: &[Package] = &[
     },
     Package { name: "g++", shown_by: "c++", reason: "compiles the example service in C++" },
     Package { name: "libc6-dev", shown_by: "/usr/include/stdio.h", reason: "headers of both" },
-    Package { name: "python3", shown_by: "python3", reason: "runs the README's first client" },
+    Package { name: "faketime", shown_by: "faketime", reason: "steps the clock of a node under test" },
 ];
 
 pub(crate) fn setup(steps: &Steps) -> Result<(), Failure> {
@@ -56,14 +56,19 @@ fn install(steps: &Steps, missing: &[&Package]) -> Result<(), Failure> {
         let words = format!("run as root: {} && {}", command_line(&update), command_line(&install));
         return Err(Failure::Wrong(words));
     }
-    install.env("DEBIAN_FRONTEND", "noninteractive");
+    // The tests start servers of their own; nothing is to be started beside them.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     steps.run_retried("updating the list of packages", &mut update)?;
     steps.run_retried("installing packages", &mut install)
 }
 
-/// Whether a file is there (a path), or a program in one of the folders of `PATH` (a bare name).
+/// Whether a file is there (a path, `*` for any one folder), or a program in one of the folders of `PATH` (a bare name).
 fn is_there(name: &str) -> bool {
     let path = Path::new(name);
+    if let Some((folder, rest)) = name.split_once("/*/") {
+        let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>());
+        return entries.unwrap_or_default().iter().any(|entry| entry.path().join(rest).is_file());
+    }
     if path.is_absolute() {
         return path.is_file();
     }

@@ -47,6 +47,15 @@ pub(crate) enum Command {
     /// Stop the node, if it runs, and start it as a daemon.
     #[command(after_help = "Example:\n  gantry restart")]
     Restart,
+    /// Go on as another program without stopping: every process is replaced, no request fails.
+    ///
+    /// The program is asked what it is first; one that lays the shared memory out differently is refused, since only a
+    /// restart can change that. Returns when every process is replaced.
+    #[command(
+        after_help = "Examples:\n  gantry upgrade   (to the program that runs this command)\n  gantry upgrade --binary \
+            /usr/lib/gantry/2.1/gantry"
+    )]
+    Upgrade(UpgradeArguments),
     /// Show how the node is.
     #[command(after_help = "Examples:\n  gantry status\n  gantry status --json")]
     Status,
@@ -75,6 +84,14 @@ pub(crate) enum Command {
             gantry bench --service 10000002 --body '{\"account\":\"A1\"}' --rate 5000 --json"
     )]
     Bench(BenchArguments),
+    /// What was written down of workers that died inside a service, and of processes that had to be killed.
+    ///
+    /// Works without a running node.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gantry report list\n  gantry report show last\n  gantry report show last --json"
+    )]
+    Report(ReportCommand),
     /// Change the log level of all processes while they run.
     #[command(subcommand, after_help = "Example:\n  gantry log level debug")]
     Log(LogCommand),
@@ -104,6 +121,16 @@ pub(crate) enum Command {
     /// Work on the registry; started by the supervisor.
     #[command(hide = true, subcommand)]
     HelperRegistry(RegistryCommand),
+    /// The supervisor, executed in place of an earlier program.
+    #[command(hide = true)]
+    Supervise {
+        /// Descriptor of the locked pid file.
+        #[arg(long)]
+        lock: i32,
+    },
+    /// What this program is, for an upgrade; started by the supervisor.
+    #[command(hide = true)]
+    HelperLayout,
     /// Try a library out; started by the helper above.
     #[command(hide = true)]
     HelperProbe {
@@ -118,6 +145,13 @@ pub(crate) struct StopArguments {
     /// them.
     #[arg(long)]
     pub(crate) now: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UpgradeArguments {
+    /// The program to go on as [default: the one that runs this command]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) binary: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,6 +264,22 @@ pub(crate) struct BenchArguments {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum ReportCommand {
+    /// All reports, the newest first.
+    #[command(after_help = "Example:\n  gantry report list")]
+    List,
+    /// One report: who died of what, at which request and statement, and where in the code.
+    #[command(
+        after_help = "Examples:\n  gantry report show last\n  gantry report show 1795384841430-19000003-20979"
+    )]
+    Show {
+        /// Its name, as `gantry report list` has it; `last` is the newest.
+        #[arg(default_value = "last")]
+        name: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
     /// Change the level until the next change, SIGHUP or start.
     #[command(after_help = "Example:\n  gantry log level debug")]
@@ -286,8 +336,8 @@ pub(crate) struct ChildArguments {
 pub(crate) struct ChildCommArguments {
     #[command(flatten)]
     pub(crate) child: ChildArguments,
-    /// Listening descriptors, each with its kind.
-    #[arg(long, value_delimiter = ',', required = true, value_parser = listener)]
+    /// Listening descriptors, each with its kind; none where nobody is to connect any more.
+    #[arg(long, value_delimiter = ',', value_parser = listener)]
     pub(crate) listeners: Vec<(ListenerKind, i32)>,
 }
 
@@ -296,7 +346,16 @@ pub(crate) struct ChildWorkerArguments {
     #[command(flatten)]
     pub(crate) child: ChildArguments,
     #[arg(long, value_parser = queue)]
-    pub(crate) queue: Queue,
+    pub(crate) queue: QueueArgument,
+}
+
+/// What a worker takes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QueueArgument {
+    /// One of the two.
+    One(Queue),
+    /// Nothing yet: a spare, which the supervisor later sets to one of them.
+    Any,
 }
 
 /// What the supervisor has done to the registry; each prints one JSON value.
@@ -341,11 +400,15 @@ fn listener(text: &str) -> Result<(ListenerKind, i32), String> {
     Ok((kind, number))
 }
 
-fn queue(text: &str) -> Result<Queue, String> {
+fn queue(text: &str) -> Result<QueueArgument, String> {
+    if text == "any" {
+        return Ok(QueueArgument::Any);
+    }
     [Queue::Read, Queue::Write]
         .into_iter()
         .find(|queue| queue.name() == text)
-        .ok_or_else(|| "the queue is read or write".to_owned())
+        .map(QueueArgument::One)
+        .ok_or_else(|| "the queue is read, write or any".to_owned())
 }
 
 #[cfg(test)]
@@ -436,21 +499,13 @@ mod tests {
         let Command::ChildComm(comm) = parsed.unwrap().command else { panic!("another command") };
         assert_eq!(comm.listeners, [(ListenerKind::Tcp, 5), (ListenerKind::Unix, 6)]);
         assert_eq!((comm.child.doorbells, comm.child.handoff.to_string()), (vec![7, 8], handoff.to_owned()));
-        let parsed = parse(&[
-            "child-worker",
-            "--handoff",
-            handoff,
-            "--row",
-            "2",
-            "--epoch",
-            "1",
-            "--queue",
-            "write",
-            "--doorbells",
-            "7",
-        ]);
-        let Command::ChildWorker(worker) = parsed.unwrap().command else { panic!("another command") };
-        assert_eq!(worker.queue, Queue::Write);
+        let queues = [("write", QueueArgument::One(Queue::Write)), ("any", QueueArgument::Any)];
+        for (word, queue) in queues {
+            let row = ["child-worker", "--handoff", handoff, "--row", "2", "--epoch", "1"];
+            let parsed = parse(&[&row[..], &["--queue", word, "--doorbells", "7"]].concat());
+            let Command::ChildWorker(worker) = parsed.unwrap().command else { panic!("another command") };
+            assert_eq!(worker.queue, queue);
+        }
     }
 
     #[test]

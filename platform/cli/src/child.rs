@@ -10,9 +10,10 @@ use gantry_settings::Settings;
 use gantry_sys::eventfd::EventFd;
 use gantry_sys::process::{set_name, take_inherited};
 use gantry_sys::signal::{Signal, ignore};
+use gantry_sys::user::{allow_tracers, set_dumpable};
 use gantry_worker::WorkerOptions;
 
-use crate::arguments::{ChildArguments, ChildCommArguments, ChildWorkerArguments};
+use crate::arguments::{ChildArguments, ChildCommArguments, ChildWorkerArguments, QueueArgument};
 use crate::telemetry;
 
 /// Is the communication process.
@@ -41,6 +42,10 @@ pub(crate) fn worker(settings: Settings, arguments: ChildWorkerArguments) -> any
     let level = telemetry::level_in_force(&settings, segments.control());
     let log = telemetry::init(&settings, "worker", Some(child.row.into()), level)?;
     let (row, epoch) = (child.row, child.epoch);
+    let queue = match queue {
+        QueueArgument::One(queue) => Some(queue),
+        QueueArgument::Any => None,
+    };
     let outcome = gantry_worker::run(WorkerOptions { segments, row, epoch, queue, settings, doorbells });
     finish(outcome, &log)
 }
@@ -56,6 +61,10 @@ fn adopt(child: &ChildArguments) -> anyhow::Result<(Segments, Vec<EventFd>)> {
     // A terminal's signals are the supervisor's business; it tells its children what to do.
     ignore(Signal::SIGINT)?;
     ignore(Signal::SIGHUP)?;
+    // A supervisor that takes over copies descriptors out of this process. Where that is forbidden all the same, it ends
+    // the children of the one before it and says so.
+    set_dumpable(true)?;
+    allow_tracers()?;
     Ok((Segments::attach(&child.handoff)?, doorbells))
 }
 

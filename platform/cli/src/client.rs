@@ -1,24 +1,29 @@
-//! Asking a running supervisor over its admin socket.
+//! Asking a running supervisor over its admin socket. A supervisor that is dead, stopped or hangs keeps nobody waiting.
 
-use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use gantry_settings::Settings;
 use gantry_supervisor::limits::{HELPER_LIMIT, SERVED_LIMIT};
-use gantry_supervisor::pid_file;
 use gantry_supervisor::protocol::{Request, Response};
+use gantry_supervisor::{LivingProcess, find_segments, living_processes, pid_file};
 use gantry_sys::lock::{Holder, PidFile};
 use serde_json::Value;
 
 use crate::failure::Failure;
 
-/// How long an answer may take that the supervisor gives by itself.
-const ANSWER_LIMIT: Duration = Duration::from_secs(15);
+/// How long a supervisor may take for what it does by itself. It is one loop that never waits, so one that takes longer is
+/// stopped, hangs, or gets no processor at all.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// How long a node may take to say its name.
-const NAME_LIMIT: Duration = Duration::from_secs(2);
+/// Between two looks at something that changes in a moment.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// How long the lock of a process that dies may outlive its sockets.
+const DEATH_LIMIT: Duration = Duration::from_secs(1);
 
 /// Who has the node's pid file.
 pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
@@ -28,7 +33,7 @@ pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
 /// Asks, and gives what was answered.
 ///
 /// # Errors
-/// [`Failure`] with "not running" when there is no supervisor; otherwise what it said, or that it does not answer.
+/// [`Failure`] with "not running" when there is no supervisor, or none that answers; otherwise what it said.
 pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Value> {
     check_name(settings)?;
     let response = exchange(settings, request, limit(settings, request))?;
@@ -40,15 +45,13 @@ pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Valu
     }
 }
 
-/// Refuses to command a node of another name that has our state folder. One that does not answer is not refused: what
-/// is asked of it next will tell.
+/// Refuses to command a node of another name that has our state folder.
 ///
 /// # Errors
-/// The name of the node that runs there.
+/// The name of the node that runs there, or that nobody answers.
 pub(crate) fn check_name(settings: &Settings) -> anyhow::Result<()> {
-    let Ok(Response { result: Some(status), .. }) = exchange(settings, &Request::Status, NAME_LIMIT) else {
-        return Ok(());
-    };
+    let response = exchange(settings, &Request::Status, ANSWER_LIMIT)?;
+    let status = response.result.unwrap_or_default();
     match status["node"].as_str() {
         Some(name) if name != settings.node.name => bail!(
             "the node that runs in {} is \"{name}\", not \"{}\"; use its configuration, or give this one a state_dir of its own",
@@ -59,35 +62,121 @@ pub(crate) fn check_name(settings: &Settings) -> anyhow::Result<()> {
     }
 }
 
-fn exchange(settings: &Settings, request: &Request, limit: Duration) -> anyhow::Result<Response> {
-    let holder = holder(settings)?;
-    if holder == Holder::Nobody {
-        return Err(Failure::not_running(&settings.node.name).into());
-    }
-    let path = settings.admin_socket();
-    let mut stream = match UnixStream::connect(&path) {
-        Ok(stream) => stream,
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            bail!("the node is just starting or stopping; try again in a moment")
-        }
-        Err(error) => {
-            let path = path.display();
-            return Err(error)
-                .with_context(|| format!("cannot connect to {path}; run as the node's own user or root"));
-        }
+/// The processes of the node that live, besides its supervisor, as messages name them. Nobody is asked: the process table
+/// tells.
+pub(crate) fn living(settings: &Settings) -> Vec<String> {
+    let Ok(Some(segments)) = find_segments(settings) else { return Vec::new() };
+    let living = living_processes(segments.control());
+    let others = living.iter().filter(|process| process.role != gantry_segment::Role::Supervisor);
+    others.map(LivingProcess::name).collect()
+}
+
+/// That there is no supervisor, and what there is instead.
+pub(crate) fn unsupervised(settings: &Settings) -> Failure {
+    let (name, living) = (&settings.node.name, living(settings));
+    if living.is_empty() { Failure::not_running(name) } else { Failure::orphans(name, &living) }
+}
+
+/// That the supervisor does not answer.
+fn silent(settings: &Settings) -> anyhow::Error {
+    let supervisor = match holder(settings) {
+        Ok(Holder::Process(pid)) => Some(pid),
+        // It died while it was asked.
+        Ok(Holder::Nobody) => return unsupervised(settings).into(),
+        _ => None,
     };
-    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
-    stream.set_read_timeout(Some(limit))?;
-    stream.write_all(&request.to_line()).context("the command could not be sent")?;
-    let mut line = Vec::new();
-    match BufReader::new(stream).read_until(b'\n', &mut line) {
-        Ok(0) => bail!("the node closed the connection without an answer; see its log"),
-        Ok(_) => serde_json::from_slice(&line).context("the node's answer cannot be understood"),
-        Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
-            bail!("the node gave no answer in time; see its log, or end it with `gantry stop --now`")
-        }
-        Err(error) => Err(error).context("the answer could not be read"),
+    Failure::silent(&settings.node.name, supervisor, &living(settings)).into()
+}
+
+fn exchange(settings: &Settings, request: &Request, limit: Duration) -> anyhow::Result<Response> {
+    if holder(settings)? == Holder::Nobody {
+        return Err(unsupervised(settings).into());
     }
+    let mut stream = connect(settings)?;
+    stream.set_write_timeout(Some(ANSWER_LIMIT))?;
+    if stream.write_all(&request.to_line()).is_err() {
+        return Err(silent(settings));
+    }
+    let line = read_answer(settings, &mut stream, limit)?;
+    serde_json::from_slice(&line).context("the node's answer cannot be understood")
+}
+
+/// Connects to the supervisor. One that is just starting or stopping is given a moment.
+fn connect(settings: &Settings) -> anyhow::Result<UnixStream> {
+    let path = settings.admin_socket();
+    let begun = Instant::now();
+    loop {
+        let Some(connected) = connect_to(&path) else { return Err(silent(settings)) };
+        match connected {
+            Ok(stream) => return Ok(stream),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                if holder(settings)? == Holder::Nobody {
+                    return Err(unsupervised(settings).into());
+                }
+                if begun.elapsed() >= ANSWER_LIMIT {
+                    bail!("the node is just starting or stopping; try again in a moment");
+                }
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            Err(error) => {
+                let path = path.display();
+                return Err(error).with_context(|| {
+                    format!("cannot connect to {path}; run as the node's own user or root")
+                });
+            }
+        }
+    }
+}
+
+/// Connects. `None` when that takes too long: nobody accepts, and the queue of those who wait is full.
+fn connect_to(path: &Path) -> Option<std::io::Result<UnixStream>> {
+    let (sender, receiver) = mpsc::channel();
+    let path = path.to_owned();
+    // Connecting to a Unix socket has no time limit of its own; a thread that still waits ends with this process.
+    std::thread::spawn(move || sender.send(UnixStream::connect(path)));
+    receiver.recv_timeout(ANSWER_LIMIT).ok()
+}
+
+/// Reads the answer's line. While nothing comes, the supervisor has to show that it lives.
+fn read_answer(settings: &Settings, stream: &mut UnixStream, limit: Duration) -> anyhow::Result<Vec<u8>> {
+    let begun = Instant::now();
+    let mut line = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    stream.set_read_timeout(Some(limit.min(ANSWER_LIMIT)))?;
+    loop {
+        match stream.read(&mut buffer) {
+            Ok(0) => return Err(cut_off(settings)),
+            Ok(count) => line.extend_from_slice(&buffer[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                if limit <= ANSWER_LIMIT {
+                    return Err(silent(settings));
+                }
+                if begun.elapsed() >= limit {
+                    bail!("the node has not done it within {} s; see its log", limit.as_secs());
+                }
+                exchange(settings, &Request::Status, ANSWER_LIMIT)?;
+            }
+            // Reset: it died with our command unread.
+            Err(_) => return Err(cut_off(settings)),
+        }
+        if line.last() == Some(&b'\n') {
+            return Ok(line);
+        }
+    }
+}
+
+/// The connection ended before the answer: its supervisor has most likely died.
+fn cut_off(settings: &Settings) -> anyhow::Error {
+    let begun = Instant::now();
+    while begun.elapsed() < DEATH_LIMIT {
+        if matches!(holder(settings), Ok(Holder::Nobody)) {
+            return anyhow::Error::from(unsupervised(settings))
+                .context("the supervisor died before it answered, so whether it was done is not known");
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
+    anyhow::anyhow!("the node closed the connection without an answer; see its log")
 }
 
 /// Longer than the node itself takes to give up.
@@ -95,6 +184,7 @@ fn limit(settings: &Settings, request: &Request) -> Duration {
     match request {
         Request::Service(_) => HELPER_LIMIT + SERVED_LIMIT + ANSWER_LIMIT,
         Request::Drain => settings.node.drain_grace + settings.supervisor.stop_timeout + ANSWER_LIMIT,
+        Request::Upgrade { .. } => gantry_supervisor::limits::LAYOUT_LIMIT + 2 * ANSWER_LIMIT,
         Request::Status | Request::Stop { .. } | Request::Undrain | Request::Log { .. } | Request::Reload => {
             ANSWER_LIMIT
         }

@@ -55,6 +55,12 @@ impl Level {
     }
 }
 
+/// What keeps a node of this configuration from starting.
+pub(crate) fn obstacles(settings: &Settings) -> Vec<String> {
+    let failed = node::look(settings).into_iter().filter(|finding| finding.level == Level::Fail);
+    failed.map(|finding| format!("{}: {}", finding.about, finding.text)).collect()
+}
+
 /// Looks at everything and prints a line for each.
 pub(crate) fn run(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     let mut findings = kernel::look(settings);

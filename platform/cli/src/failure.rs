@@ -29,12 +29,31 @@ impl Failure {
         }
     }
 
-    /// Only what a dead supervisor left runs.
-    pub(crate) fn orphans(node: &str) -> Self {
+    /// The supervisor is dead, and what it started runs on.
+    pub(crate) fn orphans(node: &str, living: &[String]) -> Self {
         Self {
             code: NOT_RUNNING,
             text: format!(
-                "the supervisor of \"{node}\" is dead, but its processes run; end them with `gantry stop --now`"
+                "the supervisor of \"{node}\" is dead; still running: {}. `gantry start` takes them over, `gantry stop` stops \
+                 them",
+                living.join(", ")
+            ),
+        }
+    }
+
+    /// The supervisor lives and does not answer.
+    pub(crate) fn silent(node: &str, supervisor: Option<i32>, living: &[String]) -> Self {
+        let (process, kill) = match supervisor {
+            Some(pid) => (format!(" (process {pid})"), format!("kill -KILL {pid}")),
+            None => (String::new(), "kill it".to_owned()),
+        };
+        let living = if living.is_empty() { "nothing else".to_owned() } else { living.join(", ") };
+        Self {
+            code: NOT_RUNNING,
+            text: format!(
+                "the supervisor of \"{node}\"{process} does not answer: it is stopped or hangs. Still running: {living}. They \
+                 serve on without it; if it does not recover, `{kill}` and `gantry start`, which takes them over, or stop \
+                 everything with `gantry stop`"
             ),
         }
     }
@@ -47,6 +66,11 @@ impl Failure {
                 "not running (nothing listens on {address}); start it with `gantry start`, or see --addr"
             ),
         }
+    }
+
+    /// Whether an error says that there is no supervisor, or none that answers.
+    pub(crate) fn is_not_running(error: &anyhow::Error) -> bool {
+        error.downcast_ref::<Self>().is_some_and(|failure| failure.code == NOT_RUNNING)
     }
 
     /// The command line asks for what cannot be.

@@ -3,9 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::bail;
-use gantry_segment::{SegmentError, Segments};
+use gantry_segment::{Removal, SegmentError, Segments};
 use gantry_settings::Settings;
-use gantry_supervisor::{LivingProcess, backend, living_processes, unprocessed_count};
+use gantry_supervisor::{
+    LivingProcess, backend, find_segments, forget_segments, living_processes, unprocessed_count,
+};
 use gantry_sys::lock::Holder;
 use gantry_sys::shm::{self, SegmentId};
 use serde_json::{Value, json};
@@ -26,12 +28,7 @@ pub(crate) fn run(settings: &Settings, command: &IpcCommand, json: bool) -> anyh
 
 fn list(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
     let name = &settings.node.name;
-    let found = Segments::look_up(backend(settings), name).and_then(|handoff| {
-        let Some(handoff) = handoff else { return Ok(None) };
-        let segments = Segments::attach(&handoff)?;
-        Ok(Some(segments))
-    });
-    let facts = match found {
+    let facts = match find_segments(settings) {
         Ok(Some(segments)) => facts(&segments),
         Ok(None) => json!({ "node": name, "segments": [] }),
         Err(error) => json!({ "node": name, "segments": [], "problem": error.to_string() }),
@@ -135,11 +132,23 @@ fn clean(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
         }
         Err(error) => refuse_foreign_in_use(&error)?,
     }
-    let removed = Segments::remove_all(backend, name)?;
+    // Those that somebody removed while processes live on them have no key any more.
+    if let Ok(Some(segments)) = find_segments(settings) {
+        refuse_ours(name, &segments)?;
+    }
+    let Removal { removed, foreign } = Segments::remove_all(backend, name)?;
+    forget_segments(settings);
     let ids: Vec<String> = removed.iter().map(ToString::to_string).collect();
-    say(json, &json!({ "removed": ids }), || match ids.as_slice() {
-        [] => format!("{name} has no segments; nothing to remove"),
-        ids => format!("removed {}", ids.join(", ")),
+    let foreign: Vec<String> = foreign.iter().map(ToString::to_string).collect();
+    say(json, &json!({ "removed": ids, "foreign": foreign }), || {
+        let mut words = match ids.as_slice() {
+            [] => format!("{name} has no segments; nothing to remove"),
+            ids => format!("removed {}", ids.join(", ")),
+        };
+        for id in &foreign {
+            words += &format!("\nsegment {id} under our key is not Gantry's; left alone");
+        }
+        words
     })?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ mod libraries;
 mod lock;
 mod operations;
 mod output;
+mod report;
 mod run;
 mod service;
 mod sources;
@@ -26,11 +27,13 @@ mod status;
 mod stop;
 mod table;
 mod telemetry;
+mod upgrade;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 use gantry_settings::Settings;
+use gantry_sys::lock::Holder;
 
 use crate::arguments::{Arguments, Command, ConfigCommand};
 
@@ -51,8 +54,33 @@ fn run_command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         (Err(_), Command::Bench(bench)) if config.is_none() && bench.addr.is_some() => {
             bench::run(None, &bench, json)
         }
+        (Err(error), command) if asks_a_node(&command) => {
+            let Some(settings) = configuration::load_of_a_node(config.as_deref()) else {
+                return Err(error.into());
+            };
+            if client::holder(&settings)? == Holder::Nobody && client::living(&settings).is_empty() {
+                return Err(error.into());
+            }
+            output::complain(format_args!(
+                "{error}\ngantry: only what leads to the running node is read from this file"
+            ));
+            run_configured(settings, command, json)
+        }
         (Err(error), _) => Err(error.into()),
     }
+}
+
+/// Whether a command only asks or ends a node that runs, for which a fault in the configuration is no reason not to.
+fn asks_a_node(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Status
+            | Command::Stop(_)
+            | Command::Drain
+            | Command::Undrain
+            | Command::Log(_)
+            | Command::Service(_)
+    )
 }
 
 fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::Result<ExitCode> {
@@ -61,10 +89,14 @@ fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::R
         Command::Start => start::run(settings),
         Command::Stop(stop) => stop::run(&settings, stop.now),
         Command::Restart => start::restart(settings),
+        Command::Upgrade(upgrade) => upgrade::run(&settings, upgrade.binary, json),
+        Command::Supervise { lock } => run::go_on(settings, lock),
+        Command::HelperLayout => run::print_layout(),
         Command::Status => status::run(&settings, json),
         Command::Service(service) => service::run(&settings, service, json),
         Command::Call(call) => call::run(Some(&settings), call),
         Command::Bench(bench) => bench::run(Some(&settings), &bench, json),
+        Command::Report(report) => report::run(&settings, &report, json),
         Command::Log(log) => operations::log(&settings, &log, json),
         Command::Drain => operations::drain(&settings, json),
         Command::Undrain => operations::undrain(&settings, json),

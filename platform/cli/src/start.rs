@@ -5,17 +5,19 @@ use std::fs::{DirBuilder, File};
 use std::io::{PipeReader, PipeWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::rc::Rc;
 
 use anyhow::{Context, bail};
 use daemonize::{Daemonize, Outcome, Stdio};
 use gantry_settings::Settings;
+use gantry_supervisor::Purpose;
 use gantry_sys::lock::Holder;
+use gantry_sys::process::own_executable;
 
 use crate::failure::words;
 use crate::output::print;
-use crate::{client, run, stop};
+use crate::{client, doctor, run};
 
 /// What the daemon writes to its starter when it serves.
 const READY: &str = "ready";
@@ -49,10 +51,25 @@ pub(crate) fn run(settings: Settings) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// Stops the node if it runs, and starts it.
+/// Stops the node if it runs, and starts it. What would keep it from starting is looked for before it is stopped.
 pub(crate) fn restart(settings: Settings) -> anyhow::Result<ExitCode> {
     if client::holder(&settings)? != Holder::Nobody {
-        stop::drained(&settings)?;
+        let obstacles = doctor::obstacles(&settings);
+        if !obstacles.is_empty() {
+            bail!(
+                "\"{}\" runs on as it is, since it could not be started again: {}",
+                settings.node.name,
+                obstacles.join("; ")
+            );
+        }
+    }
+    // Also what a dead supervisor left. A process of its own, since it becomes the supervisor of that.
+    if client::holder(&settings)? != Holder::Nobody || !client::living(&settings).is_empty() {
+        let executable = own_executable().context("the path of this program cannot be found")?;
+        let stopped = Command::new(executable).arg("-c").arg(&settings.file).arg("stop").status()?;
+        if !stopped.success() {
+            bail!("\"{}\" could not be stopped; it is not started again", settings.node.name);
+        }
     }
     run(settings)
 }
@@ -73,7 +90,7 @@ fn be_daemon(settings: Settings, starter: PipeWriter) -> ExitCode {
         let tell = tell.clone();
         Box::new(move || tell(READY))
     };
-    match run::supervise(settings, ready) {
+    match run::supervise(settings, Purpose::Run, None, ready) {
         Ok(code) => code,
         Err(error) => {
             tell(&words(&error));

@@ -4,18 +4,39 @@ use std::process::ExitCode;
 
 use gantry_settings::Settings;
 use gantry_supervisor::protocol::Request;
-use serde_json::Value;
+use gantry_supervisor::{find_segments, living_rows};
+use serde_json::{Value, json};
 
 use crate::client::ask;
+use crate::failure::Failure;
 use crate::operations::say;
 use crate::table::{Table, bytes, milliseconds};
 
 /// Asks and prints.
 pub(crate) fn run(settings: &Settings, json: bool) -> anyhow::Result<ExitCode> {
-    let mut status = ask(settings, &Request::Status)?;
+    let mut status = match ask(settings, &Request::Status) {
+        Ok(status) => status,
+        Err(error) => {
+            if Failure::is_not_running(&error) {
+                show_unsupervised(settings, json)?;
+            }
+            return Err(error);
+        }
+    };
     name_counters(&mut status);
     say(json, &status, || words(&status))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Shows what runs while no supervisor answers, as the process table tells; nothing when nothing runs.
+fn show_unsupervised(settings: &Settings, json: bool) -> anyhow::Result<()> {
+    let Ok(Some(segments)) = find_segments(settings) else { return Ok(()) };
+    let processes = living_rows(segments.control());
+    if processes.as_array().is_none_or(Vec::is_empty) {
+        return Ok(());
+    }
+    let status = json!({ "node": settings.node.name, "state": "unsupervised", "processes": processes });
+    Ok(say(json, &status, || process_table(&processes))?)
 }
 
 /// The supervisor only adds the counters up; what they are called is the communication process's knowledge.
@@ -37,24 +58,8 @@ fn words(status: &Value) -> String {
         figure(&status["connections"]),
         figure(&status["directory"]["numbers"]),
     );
-    let mut processes =
-        Table::new(&["process", "queue", ">pid", "state", ">restarts", ">requests", ">private", "running"]);
-    for process in rows(&status["processes"]) {
-        let running = process["service"].as_u64().map_or_else(String::new, |service| {
-            format!("{service:08} for {}", milliseconds(process["running_ms"].as_u64().unwrap_or(0)))
-        });
-        processes.row([
-            text(&process["role"]),
-            text(&process["queue"]),
-            figure(&process["pid"]),
-            text(&process["state"]),
-            figure(&process["restarts"]),
-            figure(&process["requests"]),
-            process["memory"]["rss_anon"].as_u64().map_or_else(|| "-".to_owned(), bytes),
-            running,
-        ]);
-    }
-    out += &processes.to_string();
+    out.insert_str(out.len() - 1, &warnings(status));
+    out += &process_table(&status["processes"]);
     for place in rows(&status["waiting"]) {
         out += &format!(
             "{} (row {}) is started again in {}\n",
@@ -65,6 +70,47 @@ fn words(status: &Value) -> String {
     }
     out += "\n";
     out += &memory_words(status);
+    out
+}
+
+/// One line for each process.
+fn process_table(processes: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+    let figure = |value: &Value| value.as_u64().map_or_else(|| "-".to_owned(), |figure| figure.to_string());
+    let mut table =
+        Table::new(&["process", "queue", ">pid", "state", ">restarts", ">requests", ">private", "running"]);
+    for process in rows(processes) {
+        let running = process["service"].as_u64().map_or_else(String::new, |service| {
+            let since = process["running_ms"].as_u64().map(|ms| format!(" for {}", milliseconds(ms)));
+            format!("{service:08}{}", since.unwrap_or_default())
+        });
+        table.row([
+            text(&process["role"]),
+            text(&process["queue"]),
+            figure(&process["pid"]),
+            text(&process["state"]),
+            figure(&process["restarts"]),
+            figure(&process["requests"]),
+            process["memory"]["rss_anon"].as_u64().map_or_else(|| "-".to_owned(), bytes),
+            running,
+        ]);
+    }
+    table.to_string()
+}
+
+/// What an operator has to know before anything else.
+fn warnings(status: &Value) -> String {
+    let mut out = String::new();
+    if let Some(left) = status["upgrade"]["left"].as_u64() {
+        out += &format!("an upgrade is under way: {left} processes of the earlier program are left\n");
+    }
+    if status["segments_removed"] == true {
+        out += "the shared memory was removed under the node (ipcrm, or RemoveIPC of logind): it serves on, but restart it \
+                at a quiet time\n";
+    }
+    if let Some(reason) = status["registry_fault"].as_str() {
+        out += &format!("the services cannot be read, and those from before are served: {reason}\n");
+    }
     out
 }
 
@@ -122,7 +168,6 @@ fn rows(value: &Value) -> impl Iterator<Item = &Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
 
     #[test]
     fn a_status_in_words_has_the_node_its_processes_and_what_waits() {
@@ -131,7 +176,8 @@ mod tests {
             "restarts": 2, "requests": 9, "service": 19000002, "running_ms": 1500, "memory": {"rss_anon": 5242880}}],
             "rings": [{"name": "read", "capacity": 128, "used": 3}], "slots": {"total": 256, "free": 252, "queued": 4},
             "segments": [{"name": "control", "bytes": 4096, "resident_bytes": 4096}], "counters": {"malformed": 2,
-            "retried": 0}, "needs_restart": ["ipc.slots"], "waiting": []});
+            "retried": 0}, "needs_restart": ["ipc.slots"], "waiting": [], "upgrade": {"left": 3},
+            "segments_removed": true, "registry_fault": null});
         let words = words(&status);
         for part in [
             "gate is serving, up 65 s, CPU 25 %, 7 connections, 23 services",
@@ -141,6 +187,8 @@ mod tests {
             "slots: 252 of 256 free, 4 queued",
             "counters: malformed 2\n",
             "ipc.slots",
+            "under way: 3 processes",
+            "removed under the node",
         ] {
             assert!(words.contains(part), "{part} is not in {words}");
         }

@@ -1,4 +1,5 @@
-//! What an I/O thread itself knows of its connections: private memory, lost with the process and not needed then.
+//! What an I/O thread itself knows of its connections: private memory, lost with the process, and made again from the
+//! rows by the next.
 
 use std::os::fd::OwnedFd;
 
@@ -65,6 +66,12 @@ pub(crate) struct Client {
     pub(crate) is_gone: bool,
     /// The kernel takes no bytes now.
     pub(crate) is_stalled: bool,
+    /// Processes before this one that died in succession while they served it; 0 once this one has.
+    pub(crate) deaths: u32,
+    /// Events of it are announced.
+    pub(crate) is_watched: bool,
+    /// It is watched for room to send too, which costs nothing until it stalls for the first time.
+    pub(crate) is_write_watched: bool,
     /// It is in the list of those that are served next.
     pub(crate) is_listed: bool,
     /// It is in the list of those with replies to send.
@@ -102,6 +109,9 @@ impl Client {
             is_end_near: false,
             is_gone: false,
             is_stalled: false,
+            deaths: 0,
+            is_watched: false,
+            is_write_watched: false,
             is_listed: false,
             is_dirty: false,
             is_touched: false,
@@ -157,6 +167,16 @@ impl<'a> Clients<'a> {
     /// Takes a free row into use.
     pub(crate) fn open(&mut self) -> Option<u32> {
         let number = self.free.pop()?;
+        while self.clients.len() <= number as usize {
+            self.clients.push(Client::vacant());
+        }
+        self.open_count += 1;
+        Some(number)
+    }
+
+    /// Takes the row of a connection that goes on; `None` if the row is not of this share. It was never free.
+    pub(crate) fn adopt(&mut self, row_index: u32) -> Option<u32> {
+        let number = row_index.checked_sub(self.share.first).filter(|_| row_index < self.share.end)?;
         while self.clients.len() <= number as usize {
             self.clients.push(Client::vacant());
         }

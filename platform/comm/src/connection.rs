@@ -121,6 +121,8 @@ pub(crate) fn open(
     for mark in [&row.receive_buffer, &row.out_head, &row.flags, &row.discard_record] {
         mark.store(0, Ordering::Relaxed);
     }
+    row.in_transfer.store(0, Ordering::Relaxed);
+    row.in_hand.store(0, Ordering::Relaxed);
     row.cookie.store(cookie, Ordering::Relaxed);
     row.family.store(family as u32, Ordering::Relaxed);
     row.accepted_ns.store(now_ns, Ordering::Relaxed);
@@ -134,6 +136,28 @@ pub(crate) fn open(
 pub(crate) fn generation(row: &ConnectionRow) -> u32 {
     // Acquire: pairs with the Release in `set_word`.
     (row.word.load(Ordering::Acquire) >> 32) as u32
+}
+
+/// What a row says of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RowState {
+    /// It has none.
+    Free,
+    /// It is open: the I/O thread that has it.
+    Open { thread: usize },
+    /// It is being closed, or the word is corrupt, which comes to the same.
+    Closing,
+}
+
+/// What a row says of its connection; for who finds it.
+pub(crate) fn state(row: &ConnectionRow) -> RowState {
+    // Acquire: pairs with the Release in `set_word`; the other fields are of this life.
+    let word = row.word.load(Ordering::Acquire);
+    match word & 0xff {
+        FREE => RowState::Free,
+        OPEN => RowState::Open { thread: (word >> 8) as usize & 0xff },
+        _ => RowState::Closing,
+    }
 }
 
 /// Whether the row is free.
@@ -155,10 +179,56 @@ pub(crate) fn free(row: &ConnectionRow) {
     set_word(row, FREE, 0, generation(row).wrapping_add(1));
 }
 
+/// Says that bytes are about to be passed to or from the kernel: until [`end_transfer`] the marks may be behind, and a
+/// successor asks the kernel. It need not ask for any other connection, of which there may be tens of thousands.
+pub(crate) fn begin_transfer(row: &ConnectionRow) {
+    // The system call that follows keeps its place behind this store, for the compiler too.
+    row.in_transfer.store(1, Ordering::Release);
+}
+
+/// Says that the marks count everything that the kernel passed.
+pub(crate) fn end_transfer(row: &ConnectionRow) {
+    // Release: not before the marks.
+    row.in_transfer.store(0, Ordering::Release);
+}
+
+/// Whether the marks may be behind the kernel.
+pub(crate) fn is_in_transfer(row: &ConnectionRow) -> bool {
+    row.in_transfer.load(Ordering::Acquire) != 0
+}
+
+/// Says that the connection is being served, by a process whose `deaths` predecessors in succession died doing so.
+pub(crate) fn take_in_hand(row: &ConnectionRow, deaths: u32) {
+    row.in_hand.store(deaths.saturating_add(1), Ordering::Release);
+}
+
+/// Says that this went well.
+pub(crate) fn let_go(row: &ConnectionRow) {
+    row.in_hand.store(0, Ordering::Release);
+}
+
+/// How many processes in succession died while they served it.
+pub(crate) fn deaths_in_hand(row: &ConnectionRow) -> u32 {
+    row.in_hand.load(Ordering::Acquire)
+}
+
 /// Notes received bytes. They are where the row said before the call.
 pub(crate) fn received(row: &ConnectionRow, bytes: usize) {
     // Release: a successor that sees the mark sees the bytes.
     row.rx.store(row.rx.load(Ordering::Relaxed) + bytes as u64, Ordering::Release);
+}
+
+/// Notes that the kernel has taken everything before `offset`.
+pub(crate) fn sent(row: &ConnectionRow, offset: u64) {
+    row.tx.store(offset, Ordering::Release);
+}
+
+/// Notes that what has come in part will never be whole, since the peer sends no more. The mark goes first: after it
+/// neither body nor refusal stands at the front of the stream.
+pub(crate) fn forget_rest(row: &ConnectionRow, offset: u64) {
+    parsed(row, offset);
+    row.discard_end.store(0, Ordering::Release);
+    row.body_slot.store(0, Ordering::Release);
 }
 
 /// Notes that everything before `offset` is published or refused. After the slot or the record that says so.
@@ -182,11 +252,6 @@ pub(crate) fn begin_discard(row: &ConnectionRow, record: u32, end: u64) {
     row.discard_record.store(record + 1, Ordering::Relaxed);
     // Release: pairs with the Acquire in `Marks::load`.
     row.discard_end.store(end, Ordering::Release);
-}
-
-/// Notes that the rest of a refused body will never come.
-pub(crate) fn forget_discard(row: &ConnectionRow) {
-    row.discard_end.store(0, Ordering::Release);
 }
 
 /// Sets flags.

@@ -1,7 +1,7 @@
 //! Replies from the reply ring to their connections.
 
 use gantry_frame::HEADER_BYTES;
-use gantry_message::{Queue as QueueName, REQUEST_ID_BYTES, Status};
+use gantry_message::{Queue as QueueName, REQUEST_ID_BYTES, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, Cursor, SlotRef, State};
 use gantry_segment::SlotRow;
 use gantry_sys::atomic::Ordering;
@@ -152,7 +152,7 @@ impl<'a> IoThread<'a> {
             (Some(reply), _) if reply.body.is_empty() => status = reply.status,
             (Some(reply), _) => {
                 // Without room for a copy nothing certain can be said: 500, and the next repeat finds the reply.
-                block = self.copy_reply(joiner, reply.body);
+                block = copy_reply(self.node, joiner, reply.body);
                 if block.is_some() {
                     (status, bytes) = (reply.status, reply.body.len() as u32);
                 }
@@ -167,18 +167,6 @@ impl<'a> IoThread<'a> {
         if self.node.slots.resolve(joiner).is_ok() && home < self.node.threads_count() {
             self.node.hand_over(joiner, home);
         }
-    }
-
-    fn copy_reply(&self, joiner: SlotRef, body: SharedBytes<'_>) -> Option<BlockRef> {
-        let blocks = &self.node.blocks;
-        let bytes = body.len() as u32;
-        for class in blocks.class_for(bytes)?..blocks.classes_count() as u8 {
-            if let Some(block) = blocks.claim(class, joiner, BlockKind::Reply, &mut Cursor::default()) {
-                block_bytes(self.node, block, bytes)?.copy_from_shared(body);
-                return Some(block);
-            }
-        }
-        None
     }
 
     /// Counts the answer to a slot's request.
@@ -226,6 +214,19 @@ impl<'a> IoThread<'a> {
     }
 }
 
+/// Copies a reply into a block for `slot`; `None` when there is no room.
+pub(crate) fn copy_reply(node: &Node<'_>, slot: SlotRef, body: SharedBytes<'_>) -> Option<BlockRef> {
+    let blocks = &node.blocks;
+    let bytes = body.len() as u32;
+    for class in blocks.class_for(bytes)?..blocks.classes_count() as u8 {
+        if let Some(block) = blocks.claim(class, slot, BlockKind::Reply, &mut Cursor::default()) {
+            block_bytes(node, block, bytes)?.copy_from_shared(body);
+            return Some(block);
+        }
+    }
+    None
+}
+
 /// The status of a request whose time ran out while it was queued. Only a first attempt never started; a later one
 /// was queued because the worker of the earlier died, and what that one did is not known.
 pub(crate) fn never_started(slot: SlotRef) -> Status {
@@ -241,11 +242,11 @@ pub(crate) fn answered_by(row: &SlotRow) -> Answered {
     }
 }
 
-/// What the frame of a slot counts against its connection's limit until it is answered.
+/// What the frame of a slot counts against its connection's limit until it is answered: its length.
 pub(crate) fn frame_cost(row: &SlotRow) -> u64 {
-    let body_bytes = match row.service_index.load(Ordering::Relaxed) {
+    let body_bytes = match row.service.load(Ordering::Relaxed) {
         // An outcome query: its body in the block may be a byte longer than in the frame.
-        NO_SERVICE => REQUEST_ID_BYTES as u64,
+        number if number == ServiceNumber::OUTCOME.get() => REQUEST_ID_BYTES as u64,
         _ => u64::from(row.request_bytes.load(Ordering::Relaxed)),
     };
     HEADER_BYTES as u64 + body_bytes

@@ -107,7 +107,9 @@ impl<'a> IoThread<'a> {
             } else if self.records.is_empty() {
                 self.wait_for_record(&item);
             } else {
+                self.take_in_hand(number);
                 self.dispatch(&item);
+                self.let_go(number);
             }
         }
     }

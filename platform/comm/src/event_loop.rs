@@ -6,9 +6,10 @@ use std::time::Duration;
 use gantry_ring::Doorbell;
 use gantry_sys::atomic::Ordering;
 use gantry_sys::clock;
+use gantry_sys::eventfd::EventFd;
 use gantry_sys::socket;
 use mio::unix::SourceFd;
-use mio::{Interest, Token};
+use mio::{Interest, Poll, Token};
 use std::net::Shutdown;
 use std::os::fd::AsRawFd;
 
@@ -17,43 +18,88 @@ use crate::client::Partial;
 use crate::connection::{self, Family, Marks};
 use crate::counters::Counter;
 use crate::io_thread::IoThread;
-use crate::limits::{Live, PARTIAL_GRACE_NS, SHORTAGE_SLEEP_NS};
+use crate::limits::{KEEPER_LOOK_NS, Live, PARTIAL_GRACE_NS, SHORTAGE_SLEEP_NS};
 use crate::listener::Listeners;
 use crate::node::Accepted;
 use gantry_message::CallerName;
 
 /// Tokens below are clients.
 const DOORBELL: Token = Token(usize::MAX);
+const KEEPER: Token = Token(usize::MAX - 1);
 /// The first listener; the others follow.
 const LISTENERS: usize = usize::MAX / 2;
 
-impl IoThread<'_> {
-    /// Registers doorbell and listeners.
-    pub(crate) fn register(&mut self) -> Result<(), CommError> {
-        let registry = self.poll.registry();
-        let doorbell = self.node.doorbells[self.index].as_raw_fd();
-        registry
-            .register(&mut SourceFd(&doorbell), DOORBELL, Interest::READABLE)
-            .map_err(CommError::system("watching the doorbell"))?;
-        for (index, listener) in
-            self.listeners.iter().flat_map(|listeners| listeners.descriptors()).enumerate()
-        {
-            registry
-                .register(&mut SourceFd(&listener), Token(LISTENERS + index), Interest::READABLE)
-                .map_err(CommError::system("watching a listening socket"))?;
-        }
-        Ok(())
-    }
+/// How a thread came to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// All its connections are closed.
+    Closed,
+    /// They are left to the next process.
+    HandedOver,
+}
 
-    /// Goes round until the process is to end and nothing is owed any more, or no more time is left for it.
-    pub(crate) fn run(&mut self) -> Result<(), CommError> {
-        while !self.node.has_failed() && !self.is_finished() {
+/// An `epoll` descriptor that watches a thread's doorbell, and the listeners if it is the first one.
+///
+/// # Errors
+/// No descriptor or no memory is left.
+pub(crate) fn watch(doorbell: &EventFd, listeners: Option<&Listeners>) -> Result<Poll, CommError> {
+    let poll = Poll::new().map_err(CommError::system("making an epoll descriptor"))?;
+    let doorbell = doorbell.as_raw_fd();
+    poll.registry()
+        .register(&mut SourceFd(&doorbell), DOORBELL, Interest::READABLE)
+        .map_err(CommError::system("watching the doorbell"))?;
+    for (index, listener) in listeners.iter().flat_map(|listeners| listeners.descriptors()).enumerate() {
+        poll.registry()
+            .register(&mut SourceFd(&listener), Token(LISTENERS + index), Interest::READABLE)
+            .map_err(CommError::system("watching a listening socket"))?;
+    }
+    Ok(poll)
+}
+
+impl IoThread<'_> {
+    /// Goes round until the process is to end and nothing is owed any more, or no more time is left for it; then
+    /// everything is closed. When another thread failed, or everything is to be handed over, it ends after this turn and
+    /// closes nothing: the next process finds what it would find after a death.
+    pub(crate) fn run(&mut self) -> Result<Ended, CommError> {
+        self.watch_keeper();
+        while !self.is_finished() {
+            if self.node.has_failed() || self.node.is_handing_over() {
+                return Ok(Ended::HandedOver);
+            }
             self.turn()?;
         }
         for number in 0..self.clients.numbers() {
             self.close(number, None);
         }
-        Ok(())
+        Ok(Ended::Closed)
+    }
+
+    /// Is told when the keeper dies. The first thread looks after it.
+    fn watch_keeper(&self) {
+        if self.index != 0 {
+            return;
+        }
+        let Some(keeper) = self.node.keepers().watched() else { return };
+        let watched = self.poll.registry().register(&mut SourceFd(&keeper), KEEPER, Interest::READABLE);
+        if let Err(cause) = watched {
+            tracing::error!(%cause, "the keeper cannot be watched; its death is noticed late");
+        }
+    }
+
+    /// Replaces a keeper that died, and tries once whether a successor could take what it holds. Now and then, and at once
+    /// when its death was announced.
+    fn look_after_keeper(&mut self) {
+        if !self.is_keeper_told && self.now_ns < self.keeper_look_ns {
+            return;
+        }
+        self.is_keeper_told = false;
+        self.keeper_look_ns = self.now_ns + KEEPER_LOOK_NS;
+        let is_new = self.node.keepers().look_after(self.now_ns);
+        if is_new {
+            self.watch_keeper();
+        } else {
+            self.node.keepers().try_out();
+        }
     }
 
     /// One turn. What is done first frees what the next step needs.
@@ -61,6 +107,9 @@ impl IoThread<'_> {
         self.wait()?;
         self.look_at_the_node();
         self.take_events();
+        if self.index == 0 {
+            self.look_after_keeper();
+        }
         self.accept();
         self.open_handed_over();
         self.take_replies();
@@ -72,6 +121,7 @@ impl IoThread<'_> {
         self.wake_workers();
         self.settle_touched();
         self.send_dirty();
+        self.watch_adopted();
         Ok(())
     }
 
@@ -97,11 +147,13 @@ impl IoThread<'_> {
 
     fn has_work(&self) -> bool {
         !self.ready.is_empty()
+            || !self.unwatched.is_empty()
             || !self.node.replies[self.index].is_empty()
             || self.row.sweep.load(Ordering::Relaxed) != 0
             || !self.node.inboxes[self.index].is_empty()
             || self.listeners.as_ref().is_some_and(Listeners::has_work)
             || self.node.has_failed()
+            || self.node.is_handing_over()
     }
 
     fn sleep_time(&self, now_ns: u64) -> Duration {
@@ -157,6 +209,7 @@ impl IoThread<'_> {
                 DOORBELL => {
                     self.node.doorbells[self.index].drain();
                 }
+                KEEPER => self.is_keeper_told = true,
                 Token(number) if number >= LISTENERS => {
                     if let Some(listeners) = &mut self.listeners {
                         listeners.announce();
@@ -209,21 +262,14 @@ impl IoThread<'_> {
         let caller = CallerName::ANONYMOUS;
         let row = self.clients.row(number);
         let generation = connection::open(row, self.index, family, cookie, caller, self.now_ns);
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        let descriptor = socket.as_raw_fd();
-        let watched =
-            self.poll.registry().register(&mut SourceFd(&descriptor), Token(number as usize), interest);
         let client = self.clients.at(number);
         client.socket = Some(socket);
         client.generation = generation;
         client.caller = caller;
         client.active_ns = self.now_ns;
         self.node.control.node().connections_open.fetch_add(1, Ordering::Relaxed);
-        if let Err(cause) = watched {
-            tracing::error!(%cause, "a connection cannot be watched; closed");
-            return self.close(number, Some(Counter::ConnectionFailed));
-        }
-        if self.live.idle_ns != 0 {
+        self.watch_client(number, Interest::READABLE);
+        if self.clients.is_open(number) && self.live.idle_ns != 0 {
             self.arm_client(number, self.now_ns.saturating_add(self.live.idle_ns));
         }
     }

@@ -8,17 +8,18 @@ use gantry_segment::{ServiceStatistics, ThreadRow};
 use gantry_sys::atomic::Ordering;
 use mio::{Events, Poll};
 
-use crate::CommError;
 use crate::claims::Claims;
 use crate::client::Clients;
+use crate::connection;
 use crate::counters::{Counter, count};
 use crate::deadlines::Wheel;
 use crate::dispatch::Item;
 use crate::filing::home_of;
-use crate::limits::{EVENTS_MAX, Live, SCRATCH_BYTES};
+use crate::limits::{EVENTS_MAX, KEEPER_LOOK_NS, Live, SCRATCH_BYTES};
 use crate::listener::Listeners;
 use crate::node::{Node, Share};
 use crate::outgoing::Records;
+use crate::recover::Inheritance;
 
 /// One I/O thread. Its steps are in the files named after them; this is what they work on.
 pub(crate) struct IoThread<'a> {
@@ -46,6 +47,8 @@ pub(crate) struct IoThread<'a> {
     pub(crate) dirty: Vec<u32>,
     /// Clients that were served in this turn.
     pub(crate) touched: Vec<u32>,
+    /// Clients that were taken over and are not watched yet.
+    pub(crate) unwatched: VecDeque<u32>,
     /// Clients that wait for a receive buffer, and for an out record.
     pub(crate) buffer_waiters: VecDeque<u32>,
     pub(crate) record_waiters: VecDeque<u32>,
@@ -53,6 +56,9 @@ pub(crate) struct IoThread<'a> {
     pub(crate) slot_waiters: VecDeque<SlotRef>,
     /// For each slot: its generation + 1 when its end was seen, so that it is not counted and answered twice.
     pub(crate) seen: Vec<u64>,
+    /// For each slot: the use that this thread published last, as bits of its reference; 0 = none. What is owed is known
+    /// from it when somebody has overwritten the slot's word.
+    published: Vec<u64>,
     /// Requests pushed since workers were woken last.
     pub(crate) pushed_reads: u32,
     pub(crate) pushed_writes: u32,
@@ -66,25 +72,32 @@ pub(crate) struct IoThread<'a> {
     pub(crate) replay: Vec<u8>,
     pub(crate) now_ns: u64,
     pub(crate) live: Live,
+    /// The keeper's death was announced.
+    pub(crate) is_keeper_told: bool,
+    /// When the keeper is looked after next.
+    pub(crate) keeper_look_ns: u64,
     /// When the process was told to end.
     pub(crate) leaving_since_ns: Option<u64>,
 }
 
 impl<'a> IoThread<'a> {
-    /// The thread `index`. Slots that an earlier process left to it get their deadlines.
+    /// The thread `index`, which goes on with its share of what was inherited. Cannot fail: what was taken over must not
+    /// be dropped.
     pub(crate) fn new(
         node: &'a Node<'a>,
         index: usize,
+        poll: Poll,
         listeners: Option<Listeners>,
+        inherited: &Inheritance,
         now_ns: u64,
-    ) -> Result<Self, CommError> {
+    ) -> Self {
         let control = node.control;
         let dimensions = control.dimensions();
         let share = |count: u32| Share::new(count, index, node.threads_count());
         let (connections, records) = (share(dimensions.connections), share(dimensions.out_records));
         let buffers = share(dimensions.receive_buffers);
-        let poll = Poll::new().map_err(CommError::system("making an epoll descriptor"))?;
         let timers = node.slots.count() + connections.count() as usize;
+        let is_held = |held: &[bool], index: u32| held.get(index as usize).is_some_and(|held| *held);
         let mut thread = Self {
             node,
             index,
@@ -94,8 +107,13 @@ impl<'a> IoThread<'a> {
             events: Events::with_capacity(EVENTS_MAX),
             listeners,
             clients: Clients::new(control.connections(), connections),
-            records: Records::new(control, records.first, records.end, |_| false),
-            buffers: (buffers.first..buffers.end).rev().collect(),
+            records: Records::new(control, records.first, records.end, |record| {
+                is_held(&inherited.records, record)
+            }),
+            buffers: (buffers.first..buffers.end)
+                .rev()
+                .filter(|buffer| !is_held(&inherited.buffers, *buffer))
+                .collect(),
             claims: Claims::new(node, index),
             wheel: Wheel::new(timers, now_ns),
             due: Vec::new(),
@@ -103,10 +121,12 @@ impl<'a> IoThread<'a> {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             touched: Vec::new(),
+            unwatched: VecDeque::new(),
             buffer_waiters: VecDeque::new(),
             record_waiters: VecDeque::new(),
             slot_waiters: VecDeque::new(),
             seen: vec![0; node.slots.count()],
+            published: vec![0; node.slots.count()],
             pushed_reads: 0,
             pushed_writes: 0,
             is_sweep_due: true,
@@ -115,19 +135,24 @@ impl<'a> IoThread<'a> {
             replay: Vec::with_capacity(gantry_segment::REPLY_INLINE_MAX),
             now_ns,
             live: Live::read(control.node(), false),
+            is_keeper_told: false,
+            keeper_look_ns: now_ns + KEEPER_LOOK_NS,
             leaving_since_ns: None,
         };
         thread.arm_adopted();
-        thread.register()?;
-        Ok(thread)
+        for slot in &inherited.concluded {
+            thread.is_seen_before(*slot);
+        }
+        thread
     }
 
     /// Sets the timers of requests that were in flight when this process began.
     fn arm_adopted(&mut self) {
         for (index, word) in self.node.slots.words() {
             let Some(row) = self.node.slots.row(index) else { continue };
-            let is_in_flight = !word.is(State::Free) && !word.is(State::Filling);
+            let is_in_flight = !matches!(word.state(), None | Some(State::Free | State::Filling));
             if is_in_flight && home_of(row) == self.index {
+                self.published[usize::from(index)] = word.slot(index).to_bits();
                 self.wheel.arm(usize::from(index), row.deadline_ns.load(Ordering::Relaxed));
             }
         }
@@ -166,6 +191,17 @@ impl<'a> IoThread<'a> {
         }
     }
 
+    /// Notes that a client is being served: a successor that finds the note knows what may have killed this process.
+    pub(crate) fn take_in_hand(&self, number: u32) {
+        connection::take_in_hand(self.clients.row(number), self.clients.look(number).deaths);
+    }
+
+    /// Notes that a client was served, and that nobody died of it.
+    pub(crate) fn let_go(&mut self, number: u32) {
+        connection::let_go(self.clients.row(number));
+        self.clients.at(number).deaths = 0;
+    }
+
     /// Makes sure that the client's timer comes up by `at_ns`.
     pub(crate) fn arm_client(&mut self, number: u32, at_ns: u64) {
         self.wheel.arm(self.node.slots.count() + number as usize, at_ns);
@@ -180,10 +216,19 @@ impl<'a> IoThread<'a> {
 
     /// Hands a filled slot to the workers of a queue; they are woken at the end of the batch.
     pub(crate) fn publish(&mut self, slot: SlotRef, name: QueueName) {
+        self.published[usize::from(slot.index)] = slot.to_bits();
         if let Err(word) = self.node.queue(name).submit(slot, self.node.owner) {
             tracing::error!(slot = slot.index, ?word, "a filled slot was taken from this process");
         }
         self.note_pushed(name);
+    }
+
+    /// The use of a slot that was published here and whose end was not seen yet.
+    pub(crate) fn unended(&self, index: u16) -> Option<SlotRef> {
+        let slot = SlotRef::from_bits(self.published[usize::from(index)])?;
+        let seen = self.seen[usize::from(index)].checked_sub(1);
+        let is_ended = seen.is_some_and(|seen| seen >> 2 == u64::from(slot.generation.base()));
+        (!is_ended).then_some(slot)
     }
 
     /// Pushes a slot that is queued (again).

@@ -29,8 +29,11 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod adopt;
 mod age_list;
 mod answers;
+#[cfg(feature = "attack")]
+pub mod attack;
 mod claims;
 mod client;
 mod connection;
@@ -42,6 +45,7 @@ mod error;
 mod event_loop;
 mod filing;
 mod io_thread;
+mod keepers;
 mod limits;
 mod listener;
 mod node;

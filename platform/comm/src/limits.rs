@@ -36,6 +36,24 @@ pub(crate) const LINGER_NS: u64 = 2_000 * NS_PER_MS;
 
 /// How long a node that ends waits for the rest of a frame that is there in part.
 pub(crate) const PARTIAL_GRACE_NS: u64 = 500_000_000;
+/// What a process row's `leave` says when everything is to be left to a successor.
+pub(crate) const HAND_OVER: u32 = 2;
+/// How often a keeper is tried to be made that could not be.
+pub(crate) const KEEPER_RETRY_NS: u64 = 1_000 * NS_PER_MS;
+/// How often the first thread looks after the keeper without being told of its death. By the second look a new one has
+/// said that others may look into it, and it is tried out whether they can.
+pub(crate) const KEEPER_LOOK_NS: u64 = 100 * NS_PER_MS;
+/// How often the kernel is asked where a stream stands, until two answers agree: they do at once unless bytes arrive in
+/// between.
+pub(crate) const POSITION_ROUNDS_MAX: u32 = 1_000;
+/// Connections that were taken over and are watched in one turn: a part of a millisecond.
+pub(crate) const WATCHES_PER_TURN: usize = 256;
+/// Processes in succession that may die while they serve one connection before it is closed: a defect that a client
+/// sets off must not end every process there will ever be. More than kills from outside ever come to, each of which
+/// would have to meet the same connection in hand, with no turn of it done in between.
+pub(crate) const DEATHS_IN_HAND_MAX: u32 = 8;
+/// Rows that are taken over between two signs of life.
+pub(crate) const ROWS_PER_BEAT: u32 = 256;
 /// Bytes that are read and thrown away in that time: more than the largest body that a frame can state.
 pub(crate) const LINGER_BYTES_MAX: u64 = 128 << 20;
 /// Locks of the idempotency window: enough that two I/O threads seldom meet.

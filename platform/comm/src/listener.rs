@@ -5,6 +5,7 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
+use std::path::PathBuf;
 
 use gantry_sys::atomic::Ordering;
 use mio::Registry;
@@ -16,6 +17,7 @@ use crate::counters::Counter;
 use crate::io_thread::IoThread;
 use crate::limits::{ACCEPT_PAUSE_NS, ACCEPTS_PER_TURN};
 use crate::node::{Accepted, Share};
+use crate::recover::Listening;
 use crate::run::ListenerKind;
 
 /// A listening socket.
@@ -89,6 +91,23 @@ impl Listeners {
         self.listeners.iter().map(Listener::descriptor)
     }
 
+    /// Where this node listens.
+    pub(crate) fn addresses(&self) -> Listening {
+        let mut listening = Listening::default();
+        for listener in &self.listeners {
+            match listener {
+                Listener::Tcp(listener) => listening.tcp.extend(listener.local_addr()),
+                Listener::Unix(listener) => {
+                    let address = listener.local_addr().ok();
+                    listening
+                        .unix
+                        .extend(address.and_then(|address| address.as_pathname().map(PathBuf::from)));
+                }
+            }
+        }
+        listening
+    }
+
     pub(crate) fn is_paused(&self) -> bool {
         self.paused_until_ns != 0
     }
@@ -159,7 +178,7 @@ impl IoThread<'_> {
     }
 
     /// Gives a connection to the thread that has the fewest, or closes it when there are too many.
-    fn place(&mut self, accepted: Accepted) {
+    pub(crate) fn place(&mut self, accepted: Accepted) {
         self.count(Counter::Accepted);
         let rows = self.node.control.dimensions().connections;
         let threads = self.node.threads_count();

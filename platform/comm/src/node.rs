@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use gantry_frame::Limits;
 use gantry_message::Queue as QueueName;
@@ -14,7 +14,8 @@ use gantry_sys::eventfd::EventFd;
 
 use crate::admission::Admission;
 use crate::connection::Family;
-use crate::limits::Bounds;
+use crate::keepers::Keepers;
+use crate::limits::{Bounds, HAND_OVER};
 use crate::window::Window;
 
 /// A socket on its way from the thread that accepted it to the one that will serve it.
@@ -73,6 +74,10 @@ impl Share {
     pub(crate) fn count(self) -> u32 {
         self.end - self.first
     }
+
+    pub(crate) fn has(self, row: u32) -> bool {
+        (self.first..self.end).contains(&row)
+    }
 }
 
 /// What all threads share: the segments, and the process's own admission, window and inboxes.
@@ -93,6 +98,7 @@ pub(crate) struct Node<'a> {
     pub(crate) admission: Admission,
     pub(crate) window: Window<'a>,
     pub(crate) inboxes: Vec<Inbox>,
+    keepers: Mutex<Keepers<'a>>,
     pub(crate) doorbells: &'a [EventFd],
     /// Set by a SIGTERM.
     terminate: &'a AtomicBool,
@@ -128,6 +134,7 @@ impl<'a> Node<'a> {
             admission: Admission::new(dimensions, &bounds),
             window: Window::new(control.window(), slots, bounds.window_ns),
             inboxes: (0..threads).map(|_| Inbox::default()).collect(),
+            keepers: Mutex::new(Keepers::new(control)),
             doorbells,
             terminate,
             failed: AtomicBool::new(false),
@@ -153,11 +160,31 @@ impl<'a> Node<'a> {
         }
     }
 
-    /// Whether this process was told to end, or its node was.
+    /// Whether this process was told to end when it owes nothing any more, or its node was.
     pub(crate) fn is_leaving(&self) -> bool {
+        let told = self.process.leave.load(Ordering::Relaxed);
         self.terminate.load(Ordering::Relaxed)
-            || self.process.leave.load(Ordering::Relaxed) != 0
+            || told != 0 && told != HAND_OVER
             || self.control.node().stopping.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether this process was told to end at once and to leave everything to a successor, as a death would.
+    pub(crate) fn is_handing_over(&self) -> bool {
+        self.process.leave.load(Ordering::Relaxed) == HAND_OVER && !self.is_leaving()
+    }
+
+    /// The keepers; the first thread and the start and end of the process take turns.
+    pub(crate) fn keepers(&self) -> MutexGuard<'_, Keepers<'a>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Leaves the sockets that no thread has opened yet to the keeper.
+    pub(crate) fn leave_inboxes(&self) {
+        for inbox in &self.inboxes {
+            while let Some(accepted) = inbox.take() {
+                std::mem::forget(accepted);
+            }
+        }
     }
 
     /// Whether a thread failed, so that nothing is waited for any more.

@@ -129,13 +129,13 @@ impl<'a> Records<'a> {
             Some(last) => &self.rows[last as usize].next,
             None => &row.out_head,
         };
-        // Release: pairs with the Acquire in `get` and `first`; the record is whole.
+        // Release: pairs with the Acquire in `first` and `next`; the record is whole.
         place.store(record + 1, Ordering::Release);
     }
 
     /// The first record of a chain.
     pub(crate) fn first(&self, row: &ConnectionRow) -> Option<Outgoing> {
-        // Acquire: pairs with the Release in `link`.
+        // Acquire: pairs with the Release in `link`; so also in `next`.
         self.get(row.out_head.load(Ordering::Acquire))
     }
 
@@ -162,23 +162,28 @@ impl<'a> Records<'a> {
     }
 
     fn get(&self, index: u32) -> Option<Outgoing> {
-        let record = index.checked_sub(1)?;
-        let row = self.rows.get(record as usize)?;
-        let slot = SlotRef::from_bits(row.slot.load(Ordering::Relaxed));
-        Some(Outgoing {
-            record,
-            start: row.start.load(Ordering::Relaxed),
-            bytes: row.bytes.load(Ordering::Relaxed),
-            slot: slot.filter(|_| row.kind.load(Ordering::Relaxed) == IN_SLOT),
-        })
+        read(self.rows, index)
     }
 }
 
+/// The record that a link (index + 1) names; `None` for 0, and for what names none.
+pub(crate) fn read(rows: &[OutRecord], link: u32) -> Option<Outgoing> {
+    let record = link.checked_sub(1)?;
+    let row = rows.get(record as usize)?;
+    let slot = SlotRef::from_bits(row.slot.load(Ordering::Relaxed));
+    Some(Outgoing {
+        record,
+        start: row.start.load(Ordering::Relaxed),
+        bytes: row.bytes.load(Ordering::Relaxed),
+        slot: slot.filter(|_| row.kind.load(Ordering::Relaxed) == IN_SLOT),
+    })
+}
+
 /// Frees every record of a dead process that no kept connection has.
-pub(crate) fn clear(rows: &[OutRecord]) {
-    for row in rows {
+pub(crate) fn clear(rows: &[OutRecord], is_kept: impl Fn(usize) -> bool) {
+    for (index, row) in rows.iter().enumerate() {
         // Rows that were never used are not written, so that they take no memory.
-        if row.kind.load(Ordering::Relaxed) != FREE {
+        if row.kind.load(Ordering::Relaxed) != FREE && !is_kept(index) {
             row.kind.store(FREE, Ordering::Relaxed);
             row.next.store(0, Ordering::Relaxed);
         }
@@ -276,7 +281,7 @@ mod tests {
         let mut records = Records::new(&control, 0, 8, |_| false);
         let record = records.claim().unwrap();
         records.fill(record, ANSWERED, inline(b"x"));
-        clear(control.out_records());
+        clear(control.out_records(), |_| false);
         assert!(control.out_records().iter().all(|row| row.kind.load(Ordering::Relaxed) == FREE));
     }
 }

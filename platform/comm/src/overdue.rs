@@ -35,8 +35,11 @@ impl IoThread<'_> {
     fn pass_deadline(&mut self, index: u16) {
         let Some(row) = self.node.slots.row(index).filter(|row| home_of(row) == self.index) else { return };
         let word = self.node.slots.word(index);
+        if word.state().is_none() {
+            return self.pass_corrupt(index, row);
+        }
         let slot = word.slot(index);
-        let is_in_flight = !matches!(word.state(), None | Some(State::Free | State::Filling));
+        let is_in_flight = !matches!(word.state(), Some(State::Free | State::Filling));
         if !is_in_flight || was_answered(row, slot) {
             return;
         }
@@ -54,6 +57,27 @@ impl IoThread<'_> {
             Some(State::Joined) => self.time_out_joined(slot, row),
             state if is_with_a_worker(state) => self.time_out(slot, row),
             _ => {}
+        }
+    }
+
+    /// Somebody overwrote the word of a slot. What became of the request cannot be known here, and that is what its
+    /// caller is told when its time is over; the slot stays out of use.
+    fn pass_corrupt(&mut self, index: u16, row: &SlotRow) {
+        let Some(slot) = self.unended(index).filter(|slot| !was_answered(row, *slot)) else { return };
+        let deadline_ns = row.deadline_ns.load(Ordering::Relaxed);
+        if self.now_ns < deadline_ns {
+            return self.wheel.arm(usize::from(index), deadline_ns);
+        }
+        tracing::error!(
+            slot = index,
+            "the word of a slot is corrupt; its caller is told 301, the slot stays out of use"
+        );
+        self.time_out(slot, row);
+        if was_answered(row, slot) {
+            self.is_seen_before(slot);
+            self.leave_service(row);
+            // A repeat asks the database.
+            self.settle(slot, row, End::Failed(Status::TimedOut), None);
         }
     }
 

@@ -2,12 +2,14 @@
 
 use gantry_frame::{Checksum, HEADER_BYTES};
 use gantry_message::{Kind, Queue as QueueName, REQUEST_ID_BYTES, RequestId, Status, outcome};
-use gantry_ring::{BlockKind, BlockRef, SlotRef, State};
+use gantry_ring::{BlockRef, SlotRef, State};
 use gantry_segment::SlotRow;
 use gantry_sys::atomic::Ordering;
+use gantry_sys::bytes::SharedBytes;
 
 use crate::answers::Answer;
 use crate::claims::Claimed;
+use crate::deliver::copy_reply;
 use crate::dispatch::Frame;
 use crate::filing::block_bytes;
 use crate::io_thread::IoThread;
@@ -167,40 +169,24 @@ impl IoThread<'_> {
     ) {
         let status = Status::from_code(status).unwrap_or(Status::PlatformFault);
         if let Some(body) = SmallBody::of(&self.replay) {
-            self.claims.release(self.node, slot);
             let service_index = Some(service_index);
-            return self.answer(frame, &Answer { status, body, service_index });
+            self.answer(frame, &Answer { status, body, service_index });
+            // After the answer, as in `refuse_filled`.
+            return self.claims.release(self.node, slot);
         }
         let bytes = self.replay.len() as u32;
-        match self.block_for_reply(slot, row, bytes) {
+        // In a block of its own: a large body that was overwritten could not be decided anew by a successor.
+        match copy_reply(self.node, slot, SharedBytes::from_private(&mut self.replay)) {
             Some(block) => {
-                if let Some(place) = block_bytes(self.node, block, bytes) {
-                    place.copy_from(&self.replay);
-                }
                 self.count_answer(Some(service_index), status, frame.arrival_ns);
                 self.answer_with_slot(frame, slot, row, status, Some(block), bytes);
             }
             None => {
-                self.claims.release(self.node, slot);
                 // Nothing ran because of this frame: it may be sent again, and is answered from the window then.
                 self.refuse(frame, self.node.admission.memory_full().of_service(service_index));
+                self.claims.release(self.node, slot);
             }
         }
-    }
-
-    /// The request's own block if the reply fits, else another.
-    fn block_for_reply(&mut self, slot: SlotRef, row: &SlotRow, bytes: u32) -> Option<BlockRef> {
-        let held = BlockRef::from_bits(row.request_block.load(Ordering::Relaxed));
-        if let Some(block) = held.filter(|block| self.node.blocks.block_bytes(block.class) >= bytes) {
-            return Some(block);
-        }
-        let block = self.claims.claim_block(self.node, slot, false, bytes, self.now_ns)?;
-        row.request_block.store(block.to_bits(), Ordering::Relaxed);
-        if let Some(held) = held {
-            self.node.blocks.release(held, slot, BlockKind::Request);
-            self.node.admission.give_block(held.class, false);
-        }
-        Some(block)
     }
 
     /// The checksum of a body that is still in the receive buffer.

@@ -62,7 +62,9 @@ impl<'a> IoThread<'a> {
             let Some(number) = self.ready.pop_front() else { return };
             self.clients.at(number).is_listed = false;
             if self.clients.is_open(number) {
+                self.take_in_hand(number);
                 self.serve(number);
+                self.let_go(number);
             }
         }
     }
@@ -85,7 +87,7 @@ impl<'a> IoThread<'a> {
         }
     }
 
-    fn touch(&mut self, number: u32) {
+    pub(crate) fn touch(&mut self, number: u32) {
         let client = self.clients.at(number);
         if !client.is_touched {
             client.is_touched = true;
@@ -134,7 +136,12 @@ impl<'a> IoThread<'a> {
             }
         };
         let Some(socket) = &self.clients.look(number).socket else { return Got::Nothing };
+        connection::begin_transfer(row);
         let received = socket::recv(socket, if spans[1].is_empty() { &spans[..1] } else { &spans });
+        if let Ok(bytes) = received {
+            connection::received(row, bytes);
+        }
+        connection::end_transfer(row);
         self.note_received(number, received, room)
     }
 
@@ -152,7 +159,6 @@ impl<'a> IoThread<'a> {
                 client.is_readable = bytes == room || client.is_end_near;
                 client.received_ns = now_ns;
                 client.active_ns = now_ns;
-                connection::received(self.clients.row(number), bytes);
                 Got::Bytes(bytes)
             }
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
@@ -225,7 +231,8 @@ impl<'a> IoThread<'a> {
                 Err(error) => return self.enqueue(number, offset, What::Wrong(error), true),
             };
             let end = offset + HEADER_BYTES as u64 + u64::from(header.body_bytes);
-            if header.body_bytes >= self.node.bounds.large_body_bytes {
+            let is_cut = end > rx && self.is_peer_closed(number);
+            if header.body_bytes >= self.node.bounds.large_body_bytes && !is_cut {
                 return self.enqueue(number, offset, What::Large(header), true);
             }
             if end > rx {
@@ -234,6 +241,11 @@ impl<'a> IoThread<'a> {
             self.enqueue(number, offset, What::Frame(header), false);
             self.clients.at(number).scanned = end;
         }
+    }
+
+    /// Whether nothing more will come, so that a frame that is not there whole never will be.
+    fn is_peer_closed(&self, number: u32) -> bool {
+        self.clients.row(number).flags.load(Ordering::Relaxed) & PEER_CLOSED != 0
     }
 
     fn is_over_limits(&self, number: u32) -> bool {
@@ -303,14 +315,12 @@ impl<'a> IoThread<'a> {
         if let Some(large) = client.large.take() {
             client.forget_frame(HEADER_BYTES as u64 + u64::from(large.header.body_bytes));
             client.scanned = marks.rx;
-            row.body_slot.store(0, Ordering::Release);
-            connection::parsed(row, marks.rx);
+            connection::forget_rest(row, marks.rx);
             self.withdraw(large.slot);
         } else if marks.is_discarding() {
             client.forget_frame(HEADER_BYTES as u64);
             client.scanned = marks.rx;
-            connection::forget_discard(row);
-            connection::parsed(row, marks.rx);
+            connection::forget_rest(row, marks.rx);
             if let Some(record) = row.discard_record.swap(0, Ordering::Relaxed).checked_sub(1) {
                 self.records.give_back(record);
             }

@@ -1,142 +1,223 @@
 //! What a new communication process does with what its predecessors left.
 //!
-//! Connections are decided first, because everything else hangs on them: a record, a receive buffer, a half-received
-//! body and a finished reply are worth keeping only if their connection is. Sockets end with their process, so every
-//! row is freed here; what could be told from a row whose socket had lived on is in `README.md`.
+//! First somebody must hold the sockets at every moment: the own keeper is made and written down, the sockets are taken
+//! from the keepers of the dead, and only then those end. Then the connections are decided, because everything else
+//! hangs on them: a record, a receive buffer, a half-received body and a finished reply are worth keeping only if their
+//! connection is. Then the slots: what goes on is counted, and what has ended is left to the threads, which meet it in
+//! their first sweep as they meet it on any other day.
+//!
+//! Every step only makes true what a row already implies, so all of it may die anywhere and be run again; `README.md`
+//! has the argument.
 
-use gantry_message::{Queue as QueueName, Status};
-use gantry_ring::{Adopted, BlockRef, SlotRef, State, adopt_slots, push_missing};
-use gantry_segment::SlotRow;
+mod chain;
+mod front;
+mod rows;
+mod slots;
+mod sockets;
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use gantry_message::Queue as QueueName;
+use gantry_ring::{SlotRef, adopt_slots, push_missing};
+use gantry_segment::{ConnectionRow, Control, ProcessRow};
 use gantry_sys::atomic::Ordering;
-use gantry_sys::clock;
+use gantry_sys::{clock, socket};
 
 use crate::admission::queue_of;
+use crate::client::Large;
 use crate::connection;
-use crate::deliver::{is_with_a_worker, never_started};
 use crate::filing::home_of;
-use crate::node::Node;
+use crate::keepers;
+use crate::limits::ROWS_PER_BEAT;
+use crate::node::{Accepted, Node};
 use crate::outgoing;
-use crate::window::End;
+
+pub(crate) use sockets::Listening;
 
 /// What was found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TakenOver {
-    /// Rows of connections that are gone.
+    /// Connections that go on.
     pub(crate) connections: u32,
-    /// Requests that go on: queued, running, or queued again.
+    /// Connections that were accepted and not yet served.
+    pub(crate) unopened: u32,
+    /// Rows of connections that are gone.
+    pub(crate) lost: u32,
+    /// Requests that go on or are still to be answered.
     pub(crate) in_flight: u32,
-    /// Requests that had come to their end, whose callers are gone.
-    pub(crate) dropped: u32,
+    /// Half-filled slots that were freed.
+    pub(crate) freed: u32,
     /// Requests that were queued, but in no ring.
     pub(crate) pushed: u32,
 }
 
-/// Takes over slots, rows and records. The predecessors must be dead; may be run again after a death in the middle.
-pub(crate) fn take_over(node: &Node<'_>) -> TakenOver {
-    let mut taken = TakenOver { connections: free_connections(node), ..TakenOver::default() };
-    let Adopted { freed_count, corrupt, .. } = adopt_slots(node.slots, node.owner, |_| false);
-    for index in corrupt {
-        tracing::error!(slot = index, word = ?node.slots.word(index), "the word of a slot is corrupt; it stays out of use");
+/// A connection that goes on.
+#[derive(Debug)]
+pub(crate) struct Heir {
+    /// Index of its row.
+    pub(crate) row: u32,
+    pub(crate) socket: OwnedFd,
+    /// Last out record, index + 1.
+    pub(crate) out_tail: u32,
+    /// Frames that are not answered, or whose answer is not sent.
+    pub(crate) frames: u32,
+    /// Bytes of those frames or of their replies.
+    pub(crate) bytes: u64,
+    /// The large body that is being received.
+    pub(crate) large: Option<Large>,
+    /// The kernel has something for it.
+    pub(crate) is_readable: bool,
+}
+
+/// Everything that the threads are given at the start.
+#[derive(Debug, Default)]
+pub(crate) struct Inheritance {
+    /// By row; those of one thread stand together.
+    pub(crate) heirs: Vec<Heir>,
+    pub(crate) unopened: Vec<Accepted>,
+    /// Out records that a connection has.
+    pub(crate) records: Vec<bool>,
+    /// Receive buffers that a connection has.
+    pub(crate) buffers: Vec<bool>,
+    /// Uses of slots whose reply is recorded: their end need not be looked at again.
+    pub(crate) concluded: Vec<SlotRef>,
+    pub(crate) taken: TakenOver,
+}
+
+/// Shows that the process lives while it does what takes its time.
+#[derive(Debug)]
+pub(crate) struct Pulse<'a> {
+    control: &'a Control,
+    process: &'a ProcessRow,
+    steps: u32,
+}
+
+impl<'a> Pulse<'a> {
+    pub(crate) fn new(node: &Node<'a>) -> Self {
+        Self { control: node.control, process: node.process, steps: 0 }
     }
-    for service in node.control.services() {
-        if service.in_flight.load(Ordering::Relaxed) != 0 {
-            service.in_flight.store(0, Ordering::Relaxed);
+
+    /// One row, one descriptor.
+    pub(crate) fn step(&mut self) {
+        self.steps += 1;
+        if self.steps.is_multiple_of(ROWS_PER_BEAT) {
+            self.beat();
         }
     }
-    let now_ns = clock::monotonic_ns();
-    for index in 0..node.slots.count() {
-        take_slot(node, index as u16, now_ns, &mut taken);
+
+    pub(crate) fn beat(&self) {
+        let now_ns = clock::monotonic_ns();
+        for row in self.control.threads() {
+            row.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+        }
+        self.process.heartbeat_ns.store(now_ns, Ordering::Relaxed);
     }
+}
+
+/// Takes over sockets, rows, records and slots. The predecessors must be dead; may be run again after a death in the
+/// middle.
+pub(crate) fn take_over(node: &Node<'_>, listening: &Listening) -> Inheritance {
+    let mut pulse = Pulse::new(node);
+    pulse.beat();
+    let old = keepers::living(node.control);
+    let has_room = node.keepers().has_room();
+    if has_room {
+        node.keepers().start();
+    }
+    let mut sockets = sockets::take(node, &old, listening, &mut pulse);
+    old.iter().for_each(keepers::OldKeeper::kill);
+    let plan = decide(node, &mut sockets.by_row, &mut pulse);
+    let had_keepers = !old.is_empty();
+    if has_room && plan.closing.is_empty() {
+        // They close thousands of descriptors, which nobody need wait for.
+        node.keepers().strike_off_later(old);
+    } else {
+        // A socket that is closed must be closed everywhere: nobody may find it in an old keeper, without a row.
+        old.iter().for_each(keepers::OldKeeper::strike_off);
+    }
+    // If all rows were taken, by keepers of processes that died while they took over, nobody but this process held the
+    // sockets for a moment.
+    node.keepers().start();
+    conclude(node, plan, sockets.unopened, had_keepers, &mut pulse)
+}
+
+/// Decides rows and slots.
+fn decide(node: &Node<'_>, sockets: &mut [Option<OwnedFd>], pulse: &mut Pulse<'_>) -> rows::Plan {
+    let mut plan = rows::decide(node, sockets, pulse);
+    take_slots(node, &mut plan, pulse);
+    plan
+}
+
+/// Closes and frees what does not go on, now that nobody else holds it.
+fn conclude(
+    node: &Node<'_>,
+    mut plan: rows::Plan,
+    unopened: Vec<Accepted>,
+    had_keepers: bool,
+    pulse: &mut Pulse<'_>,
+) -> Inheritance {
+    for (index, socket) in std::mem::take(&mut plan.closing) {
+        pulse.step();
+        close(&node.control.connections()[index as usize], socket);
+    }
+    outgoing::clear(node.control.out_records(), |record| plan.inherited.records[record]);
+    let mut inherited = plan.inherited;
+    inherited.unopened = unopened;
+    ask_readable(&mut inherited.heirs);
+    finish(node, &mut inherited, had_keepers);
+    inherited
+}
+
+/// Taking over with sockets that need no keeper to be found.
+#[cfg(feature = "attack")]
+pub(crate) fn take_over_from(node: &Node<'_>, sockets: &mut [Option<OwnedFd>]) -> Inheritance {
+    let mut pulse = Pulse::new(node);
+    let plan = decide(node, sockets, &mut pulse);
+    conclude(node, plan, Vec::new(), true, &mut pulse)
+}
+
+/// Asks which connections were sent something meanwhile: they are served first.
+fn ask_readable(heirs: &mut [Heir]) {
+    let sockets: Vec<_> = heirs.iter().map(|heir| heir.socket.as_fd()).collect();
+    match socket::readable(&sockets) {
+        Ok(readable) => {
+            for (heir, is_readable) in heirs.iter_mut().zip(readable) {
+                heir.is_readable = is_readable;
+            }
+        }
+        // They are all announced when they are watched.
+        Err(cause) => tracing::warn!(%cause, "cannot ask which connections are readable"),
+    }
+}
+
+/// Closes what is left of a connection, and frees its row.
+fn close(row: &ConnectionRow, socket: Option<OwnedFd>) {
+    connection::closing(row);
+    if let Some(socket) = socket {
+        // The other side may have been quicker, which is what is wanted.
+        let _ = socket::shutdown(&socket, std::net::Shutdown::Both);
+    }
+    connection::free(row);
+}
+
+/// Frees what was being filled, counts what goes on, and sees to it that everything queued is in its ring.
+fn take_slots(node: &Node<'_>, plan: &mut rows::Plan, pulse: &mut Pulse<'_>) {
+    let adopted = adopt_slots(node.slots, node.owner, |slot| plan.bodies.contains(&slot));
+    for index in adopted.corrupt {
+        tracing::error!(slot = index, word = ?node.slots.word(index), "the word of a slot is corrupt; it stays out of use");
+    }
+    plan.inherited.taken.freed = adopted.freed_count;
+    pulse.beat();
+    slots::take(node, plan);
     for name in [QueueName::Read, QueueName::Write] {
-        taken.pushed += push_missing(node.slots, node.queue(name), |index| belongs(node, index, name));
+        plan.inherited.taken.pushed +=
+            push_missing(node.slots, node.queue(name), |index| belongs(node, index, name));
         // Whoever sleeps may have been promised a wake-up by the dead.
         node.wake_workers(name, u32::MAX);
     }
     for row in node.control.threads() {
         row.sleeping.store(0, Ordering::Relaxed);
     }
-    if taken != TakenOver::default() || freed_count > 0 {
-        let TakenOver { connections, in_flight, dropped, pushed } = taken;
-        tracing::warn!(
-            connections,
-            in_flight,
-            dropped,
-            pushed,
-            freed_count,
-            "taken over from a dead predecessor"
-        );
-    }
-    taken
-}
-
-/// Frees the rows of all connections, and with them their receive buffers and records.
-fn free_connections(node: &Node<'_>) -> u32 {
-    let mut freed_count = 0;
-    for row in node.control.connections() {
-        if !connection::is_free(row) {
-            connection::free(row);
-            freed_count += 1;
-        }
-    }
-    outgoing::clear(node.control.out_records());
-    node.control.node().connections_open.store(0, Ordering::Relaxed);
-    freed_count
-}
-
-/// One look at one slot decides: what has ended is settled and freed, what goes on is counted. A worker may end it
-/// right after the look; then its home thread meets it in the reply ring, counted.
-fn take_slot(node: &Node<'_>, index: u16, now_ns: u64, taken: &mut TakenOver) {
-    let Some(row) = node.slots.row(index) else { return };
-    let word = node.slots.word(index);
-    let slot = word.slot(index);
-    let state = word.state();
-    let end = match state {
-        None | Some(State::Free | State::Filling) => return,
-        Some(State::Uncommitted) => match node.slots.retry(slot) {
-            Ok(_) => return count_in(node, row, taken),
-            Err(_) => End::Failed(Status::WorkerLost),
-        },
-        Some(State::Done) => return end_done(node, slot, row, now_ns, taken),
-        Some(State::Expired) if never_started(slot) == Status::BudgetSpent => End::NeverStarted,
-        Some(State::Expired | State::Lost) => End::Failed(Status::WorkerLost),
-        Some(State::Joined) => End::Forget,
-        Some(State::Queued) => return count_in(node, row, taken),
-        state if is_with_a_worker(state) => return count_in(node, row, taken),
-        Some(_) => return,
-    };
-    let _ = node.window.settle(own_entry(row), slot, end, now_ns);
-    drop_slot(node, slot, taken);
-}
-
-/// A reply whose caller is gone: the window keeps it for a repeat.
-fn end_done(node: &Node<'_>, slot: SlotRef, row: &SlotRow, now_ns: u64, taken: &mut TakenOver) {
-    let reply = crate::deliver::Reply::read(node, slot, row);
-    let _ = node.window.settle(own_entry(row), slot, reply.end(), now_ns);
-    drop_slot(node, slot, taken);
-}
-
-/// The entry that a slot settles: a joined repeat names one that is not its own.
-fn own_entry(row: &SlotRow) -> u32 {
-    if row.joined.load(Ordering::Relaxed) == 0 { row.window_entry.load(Ordering::Relaxed) } else { 0 }
-}
-
-fn drop_slot(node: &Node<'_>, slot: SlotRef, taken: &mut TakenOver) {
-    match node.slots.release(slot) {
-        Ok(()) => taken.dropped += 1,
-        Err(word) => tracing::error!(slot = slot.index, ?word, "a slot that has ended cannot be freed"),
-    }
-}
-
-/// Counts a request that goes on, as its home thread will count it out.
-fn count_in(node: &Node<'_>, row: &SlotRow, taken: &mut TakenOver) {
-    let is_read = queue_of(row.flags.load(Ordering::Relaxed)) == QueueName::Read;
-    let block = BlockRef::from_bits(row.request_block.load(Ordering::Relaxed));
-    node.admission.adopt(block.map(|block| block.class), is_read);
-    let service = node.control.services().get(row.service_index.load(Ordering::Relaxed) as usize);
-    if let Some(service) = service {
-        service.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-    taken.in_flight += 1;
 }
 
 fn belongs(node: &Node<'_>, index: u16, name: QueueName) -> bool {
@@ -144,4 +225,23 @@ fn belongs(node: &Node<'_>, index: u16, name: QueueName) -> bool {
     row.is_some_and(|row| {
         queue_of(row.flags.load(Ordering::Relaxed)) == name && home_of(row) < node.threads_count()
     })
+}
+
+fn finish(node: &Node<'_>, inherited: &mut Inheritance, had_keepers: bool) {
+    let taken = &mut inherited.taken;
+    taken.connections = inherited.heirs.len() as u32;
+    taken.unopened = inherited.unopened.len() as u32;
+    node.control.node().connections_open.store(taken.connections, Ordering::Relaxed);
+    if *taken != TakenOver::default() || had_keepers {
+        let TakenOver { connections, unopened, lost, in_flight, freed, pushed } = *taken;
+        tracing::warn!(
+            connections,
+            unopened,
+            lost,
+            in_flight,
+            freed,
+            pushed,
+            "taken over from a predecessor"
+        );
+    }
 }

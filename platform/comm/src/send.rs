@@ -10,9 +10,10 @@ use gantry_segment::SlotRow;
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 use gantry_sys::socket::{self, PARTS_MAX, Span};
+use mio::Interest;
 
 use crate::client::Partial;
-use crate::connection::{CLOSE_WHEN_SENT, PEER_CLOSED};
+use crate::connection::{self, CLOSE_WHEN_SENT, PEER_CLOSED};
 use crate::counters::Counter;
 use crate::deliver::reply_body;
 use crate::filing::request_id_of;
@@ -117,7 +118,9 @@ impl IoThread<'_> {
         for number in dirty.drain(..) {
             self.clients.at(number).is_dirty = false;
             if self.clients.is_open(number) && !self.clients.look(number).is_stalled {
+                self.take_in_hand(number);
                 self.send(number);
+                self.let_go(number);
             }
         }
         self.dirty = dirty;
@@ -132,8 +135,15 @@ impl IoThread<'_> {
                 return self.close(number, Some(Counter::ConnectionFailed));
             };
             let Some(socket) = &self.clients.look(number).socket else { return };
-            match gathered.send(socket) {
-                Ok(bytes) => self.note_sent(number, bytes),
+            let row = self.clients.row(number);
+            connection::begin_transfer(row);
+            let sent = gathered.send(socket);
+            if let Ok(bytes) = sent {
+                connection::sent(row, row.tx.load(Ordering::Relaxed) + bytes as u64);
+            }
+            connection::end_transfer(row);
+            match sent {
+                Ok(_) => self.note_sent(number),
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => return self.stall(number),
                 Err(_) => return self.close(number, Some(Counter::ConnectionFailed)),
             }
@@ -141,11 +151,10 @@ impl IoThread<'_> {
         self.finish_if_done(number);
     }
 
-    /// Notes sent bytes, and frees what is sent whole: the slot first, then the record's place in the chain.
-    fn note_sent(&mut self, number: u32, bytes: usize) {
+    /// Frees what is sent whole: the slot first, then the record's place in the chain.
+    fn note_sent(&mut self, number: u32) {
         let row = self.clients.row(number);
-        let tx = row.tx.load(Ordering::Relaxed) + bytes as u64;
-        row.tx.store(tx, Ordering::Release);
+        let tx = row.tx.load(Ordering::Relaxed);
         while let Some(first) = self.records.first(row).filter(|first| first.end() <= tx) {
             if let Some(slot) = first.slot {
                 self.claims.release(self.node, slot);
@@ -166,6 +175,10 @@ impl IoThread<'_> {
     fn stall(&mut self, number: u32) {
         let now_ns = self.now_ns;
         self.clients.at(number).is_stalled = true;
+        self.watch_for_room(number);
+        if !self.clients.is_open(number) {
+            return;
+        }
         if self.clients.stalled.has(number) {
             // Room was announced, and gone before it was of use: nothing has moved since.
             return;
@@ -174,6 +187,14 @@ impl IoThread<'_> {
         self.clients.stalled.renew(number);
         if self.live.write_ns != 0 {
             self.arm_client(number, now_ns.saturating_add(self.live.write_ns));
+        }
+    }
+
+    /// Is told from now on when the kernel takes bytes again; if it does already, at once. Most connections never need it,
+    /// and each that is watched for it brings one event for nothing.
+    fn watch_for_room(&mut self, number: u32) {
+        if !self.clients.look(number).is_write_watched {
+            self.watch_client(number, Interest::READABLE | Interest::WRITABLE);
         }
     }
 

@@ -57,10 +57,9 @@ impl<'a> IoThread<'a> {
     pub(crate) fn conclude(&mut self, frame: &Frame, slot: SlotRef, service: Option<&Service<'_>>) {
         let Some(row) = self.node.slots.row(slot.index) else { return };
         if !self.is_checksum_right(frame, row) {
-            self.withdraw(slot);
             let mut refusal = Refusal::plain(Status::ChecksumWrong);
             refusal.service_index = service.map(|service| service.index);
-            return self.refuse(frame, refusal);
+            return self.refuse_filled(frame, slot, refusal);
         }
         let timeout_ms = row.timeout_ms.load(Ordering::Relaxed);
         let deadline = Deadline::from_arrival(frame.arrival_ns, frame.header.budget_ms, timeout_ms);
@@ -127,14 +126,21 @@ impl<'a> IoThread<'a> {
                 self.replay(frame, slot, row, status, service.index);
             }
             Begun::Reused => {
-                self.withdraw(slot);
-                self.refuse(frame, Refusal::plain(Status::RequestIdReused).of_service(service.index));
+                let refusal = Refusal::plain(Status::RequestIdReused);
+                self.refuse_filled(frame, slot, refusal.of_service(service.index));
             }
             Begun::Full => {
-                self.withdraw(slot);
-                self.refuse(frame, self.node.admission.memory_full().of_service(service.index));
+                let refusal = self.node.admission.memory_full();
+                self.refuse_filled(frame, slot, refusal.of_service(service.index));
             }
         }
+    }
+
+    /// Refuses a frame whose body is in its slot. The answer goes first: of a large body nothing is left to decide anew
+    /// from once the slot is free.
+    fn refuse_filled(&mut self, frame: &Frame, slot: SlotRef, refusal: Refusal) {
+        self.refuse(frame, refusal);
+        self.withdraw(slot);
     }
 
     /// Gives up a filled slot that nobody else saw.

@@ -19,6 +19,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits::{WINDOW_BUCKET, WINDOW_STRIPES};
 
+mod rejoin;
+
+pub(crate) use rejoin::Rejoined;
+
 const RUNNING: u64 = 1;
 const DONE: u64 = 2;
 const IN_DATABASE: u64 = 3;
@@ -166,7 +170,8 @@ impl<'a> Window<'a> {
             return Begun::Reused;
         }
         match state(entry) {
-            RUNNING => match self.original(entry) {
+            // Its own entry is that of a body whose process died between the two; nobody else runs it.
+            RUNNING => match self.original(entry).filter(|original| !original.is_same_use(slot)) {
                 Some(original) => self.join(&mut stripe, index, original, slot, owner),
                 None => self.run_again(index, slot, now_ns),
             },

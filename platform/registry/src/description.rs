@@ -12,7 +12,7 @@ use std::path::PathBuf;
 /// A library that is to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryDescription {
-    /// Its name: 1 to 64 of letters, digits, `_`, `-`.
+    /// Its name: 1 to 64 of letters, digits, `.`, `_`, `-`, beginning with a letter or digit.
     pub name: String,
     /// Its version: 1 to 32 of letters, digits, `.`, `_`, `-`, `+`.
     pub version: String,
@@ -117,8 +117,12 @@ impl ServiceDescription {
 /// A library's name and version become part of a file's name.
 pub(crate) fn check_name_and_version(name: &str, version: &str) -> Result<(), RegistryError> {
     let refuse = |problem| Err(RegistryError::BadDescription { library: name.to_owned(), problem });
-    if !is_word(name, NAME_BYTES_MAX) {
-        return refuse(format!("a name is 1 to {NAME_BYTES_MAX} of letters, digits, `_` and `-`"));
+    // The ABI takes a point for part of a name, as in `acme.card`; a leading one would hide the file.
+    let starts_well = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !starts_well || !is_word(&name.replace('.', "_"), NAME_BYTES_MAX) {
+        return refuse(format!(
+            "a name is 1 to {NAME_BYTES_MAX} of letters, digits, `.`, `_` and `-`, beginning with a letter or digit"
+        ));
     }
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-+".contains(&byte);
     if !(1..=VERSION_BYTES_MAX).contains(&version.len()) || !version.bytes().all(plain) {

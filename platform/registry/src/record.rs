@@ -26,6 +26,18 @@ impl Snapshot {
     pub fn library(&self, name: &str) -> Option<&LibraryRecord> {
         self.libraries.iter().find(|library| library.active && library.name == name)
     }
+
+    /// Those of `names` that neither a library which serves nor one of its services has, in their order.
+    ///
+    /// For the sections `[service.NAME]` of a configuration: one of these configures nothing, unless its library is
+    /// yet to be deployed.
+    #[must_use]
+    pub fn unknown_names<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'n str> {
+        let is_known = |name: &str| {
+            self.library(name).is_some() || self.services.iter().any(|service| service.name == name)
+        };
+        names.into_iter().filter(|name| !is_known(name)).collect()
+    }
 }
 
 /// One build of a library.

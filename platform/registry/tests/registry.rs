@@ -65,6 +65,21 @@ fn numbers(snapshot: &Snapshot) -> Vec<u32> {
     snapshot.services.iter().map(|service| service.number).collect()
 }
 
+/// For the sections `[service.NAME]` of a configuration.
+#[test]
+fn name_of_neither_a_library_nor_a_service_is_unknown() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("acme.card", "1.0.0", 1, &[10_000_001])).unwrap();
+    let mut renamed = library("acme.card", "2.0.0", 2, &[10_000_002]);
+    renamed.services[0].name = "card.show".to_owned();
+    let snapshot = registry.deploy(&renamed).unwrap();
+    let names = ["card.shwo", "acme.card", "card.show", "card", "service 10000001", "gantry_card"];
+    let unknown = snapshot.unknown_names(names);
+    assert_eq!(unknown, ["card.shwo", "card", "service 10000001", "gantry_card"]);
+    assert!(snapshot.unknown_names([]).is_empty());
+}
+
 #[test]
 fn new_registry_is_empty_and_everything_survives_reopening() {
     let node = Node::new();

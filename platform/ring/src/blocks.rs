@@ -7,6 +7,8 @@
 use gantry_segment::{CLASSES_MAX, Control};
 use gantry_sys::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "mutants")]
+use crate::mutants::{self, Mutant};
 use crate::slots::{Cursor, Slots};
 use crate::word::{SlotRef, State};
 
@@ -104,6 +106,11 @@ impl<'a> Blocks<'a> {
             if !self.is_free(found) {
                 continue;
             }
+            #[cfg(feature = "mutants")]
+            if mutants::is(Mutant::BlockClaimByStore) {
+                tags[index].store(ours, Ordering::Release);
+                return Some(BlockRef { class, index: index as u32 });
+            }
             // AcqRel: Release, so that whoever sees the tag sees the slot it was claimed for; Acquire, so that our
             // writes come after the free slot's last reads.
             if tags[index].compare_exchange(found, ours, Ordering::AcqRel, Ordering::Relaxed).is_ok() {
@@ -118,6 +125,11 @@ impl<'a> Blocks<'a> {
     /// when it is not `slot`'s.
     pub fn release(&self, block: BlockRef, slot: SlotRef, kind: BlockKind) {
         let Some(place) = self.place(block) else { return };
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::RelaxedTag) {
+            let _ = place.compare_exchange(tag(slot, kind), 0, Ordering::Relaxed, Ordering::Relaxed);
+            return;
+        }
         // Release: pairs with the Acquire of the next claimer; our last reads and writes of the block come before.
         let _ = place.compare_exchange(tag(slot, kind), 0, Ordering::Release, Ordering::Relaxed);
     }
@@ -144,6 +156,10 @@ impl<'a> Blocks<'a> {
     fn is_free(&self, tag: u64) -> bool {
         if tag == 0 {
             return true;
+        }
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::BlockNeverStale) {
+            return false;
         }
         let word = self.slots.word(tag as u16);
         word.generation().base() != (tag >> 32) as u32 || word.is(State::Free)

@@ -8,6 +8,9 @@ use std::time::Duration;
 use gantry_sys::atomic::{AtomicU32, Ordering, fence};
 use gantry_sys::futex;
 
+#[cfg(feature = "mutants")]
+use crate::mutants::{self, Mutant};
+
 /// How a sleep ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slept {
@@ -34,6 +37,10 @@ impl<'a> Doorbell<'a> {
     /// Says that its owner is about to sleep. The owner then looks for work once more, and only then sleeps.
     pub fn announce(&self) {
         self.word.store(1, Ordering::Relaxed);
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::UnfencedSleep) {
+            return;
+        }
         // SeqCst: a store and a later load of other places must not swap, which no weaker fence forbids. Pairs with
         // the fence in `ring`: either the ringer sees the 1, or the second look sees the work.
         fence(Ordering::SeqCst);
@@ -63,6 +70,10 @@ impl<'a> Doorbell<'a> {
     /// Says that there is work: called after it was published. Gives whether its owner had announced a sleep, and
     /// so must be woken: by [`ring`](Self::ring) or, for an I/O thread, through its eventfd.
     pub fn claim_wake(&self) -> bool {
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::UnfencedRing) {
+            return self.word.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        }
         // SeqCst: pairs with the fence in `announce`; see there.
         fence(Ordering::SeqCst);
         self.word.compare_exchange(1, 0, Ordering::Relaxed, Ordering::Relaxed).is_ok()

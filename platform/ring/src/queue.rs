@@ -132,6 +132,13 @@ impl<'a> Queue<'a> {
                 }
                 continue;
             }
+            #[cfg(feature = "mutants")]
+            if mutants::is(Mutant::RelaxedCell) {
+                if place.compare_exchange(found, entry, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                    return Ok(());
+                }
+                continue;
+            }
             // Release: pairs with the Acquire in `peek`; the slot's word is in its state before this.
             if place.compare_exchange(found, entry, Ordering::Release, Ordering::Relaxed).is_ok() {
                 self.advance(&self.row.tail, tail);
@@ -229,6 +236,8 @@ impl<'a> Queue<'a> {
         if is_live && self.live == State::Done {
             return Err(Full);
         }
+        #[cfg(feature = "mutants")]
+        let is_live = is_live && !mutants::is(Mutant::RotateDropsLive);
         if self.advance(&self.row.head, head) && is_live {
             return self.push(cell.slot);
         }

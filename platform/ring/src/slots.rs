@@ -122,6 +122,10 @@ impl<'a> Slots<'a> {
     /// The word as it is, when another took it, it expired, or the reference is of an earlier use.
     pub fn take(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
         let word = self.word(slot.index);
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::TakeAnyUse) && word.is(State::Queued) {
+            return self.change(slot.index, word, Word::new(State::Running, owner, slot.generation));
+        }
         if !word.is(State::Queued) || word.generation() != slot.generation {
             return Err(word);
         }
@@ -144,6 +148,10 @@ impl<'a> Slots<'a> {
     pub fn finish(&self, slot: SlotRef, owner: Owner) -> Result<(), Word> {
         let done = Word::new(State::Done, owner, slot.generation);
         let word = self.word(slot.index);
+        #[cfg(feature = "mutants")]
+        if mutants::is(Mutant::FinishAnyOwner) && word.is(State::Running) {
+            return self.change(slot.index, word, word.with_state(State::Done));
+        }
         if word.owner() != owner || word.generation() != slot.generation {
             return Err(word);
         }
@@ -207,7 +215,10 @@ impl<'a> Slots<'a> {
     /// The word as it is, when it is queued or with a worker, or the reference is of an earlier use.
     pub fn release(&self, slot: SlotRef) -> Result<(), Word> {
         let word = self.word(slot.index);
-        if word.generation().base() != slot.generation.base() {
+        let is_same_use = word.generation().base() == slot.generation.base();
+        #[cfg(feature = "mutants")]
+        let is_same_use = is_same_use || mutants::is(Mutant::ReleaseAnyUse);
+        if !is_same_use {
             return Err(word);
         }
         match word.state() {
@@ -238,6 +249,8 @@ impl<'a> Slots<'a> {
     fn step(&self, slot: SlotRef, from: &[State], to: State) -> Result<(), Word> {
         let word = self.word(slot.index);
         let is_from = from.iter().any(|state| word.is(*state));
+        #[cfg(feature = "mutants")]
+        let slot = if mutants::is(Mutant::StepAnyUse) { word.slot(slot.index) } else { slot };
         if !is_from || word.generation() != slot.generation {
             return Err(word);
         }
@@ -263,6 +276,11 @@ impl Word {
 }
 
 fn compare_and_swap(word: &AtomicU64, from: Word, to: Word) -> Result<(), Word> {
+    #[cfg(feature = "mutants")]
+    if mutants::is(Mutant::RelaxedWord) {
+        let result = word.compare_exchange(from.bits(), to.bits(), Ordering::Relaxed, Ordering::Relaxed);
+        return result.map(|_| ()).map_err(Word::from_bits);
+    }
     // Release: what the holder wrote into row and block is seen by whoever acquires the new word (`Slots::word`).
     // Acquire: what the previous holder wrote is seen by us; also on failure, since the caller looks at the word.
     match word.compare_exchange(from.bits(), to.bits(), Ordering::AcqRel, Ordering::Acquire) {

@@ -75,6 +75,12 @@ impl Owner {
     pub fn epoch(self) -> u32 {
         self.epoch
     }
+
+    /// Whether this life of a row came before `other`'s. Life numbers go round, so the shorter way decides.
+    pub(crate) fn is_earlier_life(self, other: Self) -> bool {
+        let behind = other.epoch.wrapping_sub(self.epoch) & 0xf_ffff;
+        behind != 0 && behind < 1 << 19
+    }
 }
 
 /// Which use of a slot: the low two bits count the attempt, the rest the uses.
@@ -220,6 +226,16 @@ mod tests {
         assert_eq!((again.base(), again.attempt()), (first.base(), 1));
         assert_eq!(again.next(), Generation(12));
         assert_eq!(Generation(u32::MAX).next(), Generation(0));
+    }
+
+    #[test]
+    fn lives_of_a_row_come_one_after_the_other_also_round_the_end() {
+        let life = |epoch| Owner::new(1, epoch);
+        for (earlier, later) in [(1, 2), (7, 500_000), (0xf_ffff, 1), (0xf_fff0, 9)] {
+            assert!(life(earlier).is_earlier_life(life(later)));
+            assert!(!life(later).is_earlier_life(life(earlier)));
+        }
+        assert!(!life(3).is_earlier_life(life(3)));
     }
 
     #[test]

@@ -49,8 +49,13 @@ pub struct ConnectionRow {
     pub caller: SharedText<4>,
     /// The refusal (out record, index + 1) that is appended when the refused body is through; 0 = none.
     pub discard_record: AtomicU32,
-    reserved_discard: AtomicU32,
-    reserved: [AtomicU64; 13],
+    /// 1 = bytes are being passed to or from the kernel at this moment: `rx` or `tx` may be behind. 0 = both are exact.
+    pub in_transfer: AtomicU32,
+    /// How many communication processes in succession died while they served it, the present one included while it does;
+    /// 0 = it is not being served.
+    pub in_hand: AtomicU32,
+    reserved_in_hand: AtomicU32,
+    reserved: [AtomicU64; 12],
 }
 
 #[cfg(not(loom))]

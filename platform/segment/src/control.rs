@@ -10,6 +10,7 @@ use crate::header::Header;
 use crate::keeper_table::{KEEPERS_MAX, KeeperRow};
 use crate::layout::ControlLayout;
 use crate::node::{NodeRow, ThreadRow};
+use crate::notes::ProcessNote;
 use crate::process_table::ProcessRow;
 use crate::region::Region;
 use crate::service_table::{LibraryRow, ServiceRow};
@@ -77,6 +78,11 @@ impl Control {
     /// The process table.
     pub fn processes(&self) -> &[ProcessRow] {
         self.many(self.layout.processes, self.dimensions.processes)
+    }
+
+    /// What each process notes of what it is doing, in the order of the process table.
+    pub fn notes(&self) -> &[ProcessNote] {
+        self.many(self.layout.notes, self.dimensions.processes)
     }
 
     /// The keepers of the communication process's descriptors.

@@ -6,11 +6,11 @@ use crate::dimensions::{BlockClass, CLASSES_MAX, Dimensions};
 use crate::{SegmentError, Shared, SharedText};
 
 /// Version of the layout; grows with every change of a row, a place or a meaning.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 /// Bytes of the page that a header has to itself.
 pub(crate) const HEADER_PAGE: usize = 4096;
 /// `GANTRY01`, as a little-endian number.
-const MAGIC: u64 = u64::from_le_bytes(*b"GANTRY01");
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"GANTRY01");
 
 /// Which of the three segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

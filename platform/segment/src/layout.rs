@@ -6,6 +6,7 @@ use crate::directory::{NUMBERS, PAGE_WORDS};
 use crate::header::HEADER_PAGE;
 use crate::keeper_table::{KEEPERS_MAX, KeeperRow};
 use crate::node::{NodeRow, ThreadRow};
+use crate::notes::ProcessNote;
 use crate::process_table::ProcessRow;
 use crate::service_table::{LibraryRow, ServiceRow};
 use crate::slot::{RingRow, SlotRow};
@@ -21,6 +22,7 @@ pub(crate) struct ControlLayout {
     pub(crate) node: usize,
     pub(crate) threads: usize,
     pub(crate) processes: usize,
+    pub(crate) notes: usize,
     pub(crate) keepers: usize,
     pub(crate) slots: usize,
     /// Read ring, write ring, then a reply ring for each I/O thread.
@@ -67,6 +69,7 @@ impl ControlLayout {
         let node = cursor.place(size_of::<NodeRow>(), 1);
         let threads = cursor.place(size_of::<ThreadRow>(), count(dimensions.io_threads));
         let processes = cursor.place(size_of::<ProcessRow>(), count(dimensions.processes));
+        let notes = cursor.place(size_of::<ProcessNote>(), count(dimensions.processes));
         let keepers = cursor.place(size_of::<KeeperRow>(), KEEPERS_MAX);
         let slots = cursor.place(size_of::<SlotRow>(), count(dimensions.slots));
         let ring_bytes = size_of::<RingRow>() + 8 * count(dimensions.ring_cells());
@@ -85,6 +88,7 @@ impl ControlLayout {
             node,
             threads,
             processes,
+            notes,
             keepers,
             slots,
             rings,
@@ -127,7 +131,8 @@ mod tests {
     fn parts_do_not_overlap_and_lie_inside() {
         let dimensions = Dimensions::small();
         let layout = ControlLayout::new(&dimensions);
-        let mut starts = vec![layout.node, layout.threads, layout.processes, layout.keepers, layout.slots];
+        let mut starts = vec![layout.node, layout.threads, layout.processes, layout.notes, layout.keepers];
+        starts.push(layout.slots);
         starts.extend(&layout.rings);
         starts.extend(&layout.tags);
         starts.extend([layout.services, layout.libraries, layout.statistics, layout.connections]);

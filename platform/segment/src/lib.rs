@@ -18,6 +18,7 @@ mod header;
 mod keeper_table;
 mod layout;
 mod node;
+mod notes;
 mod process_table;
 mod region;
 mod segments;
@@ -38,9 +39,13 @@ pub use error::SegmentError;
 pub use header::{Header, LAYOUT_VERSION};
 pub use keeper_table::{KEEPERS_MAX, KeeperRow};
 pub use node::{NodeRow, ThreadRow};
+pub use notes::{
+    FrameNote, MODULE_BUILD_BYTES_MAX, MODULE_PATH_BYTES_MAX, ModuleNote, ProcessNote, STACK_FRAMES_MAX,
+    STACK_MODULES_MAX, STATEMENT_BYTES_MAX, StackEnd, StackNote, StatementNote,
+};
 pub use process_table::{Life, ProcessRow, ProcessState, Role};
 pub use region::{Region, Shared};
-pub use segments::{Backend, Found, Handoff, Segments};
+pub use segments::{Backend, Found, Handoff, Removal, Segments};
 pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};
 pub use slot::{RingRow, SlotRow};
 pub use statistics::{LATENCY_BUCKETS, ServiceStatistics};

@@ -9,7 +9,7 @@ use crate::bodies::Bodies;
 use crate::control::Control;
 use crate::dimensions::Dimensions;
 use crate::directory::{Directory, NUMBERS};
-use crate::header::{HEADER_PAGE, Header, Identity, SegmentKind};
+use crate::header::{HEADER_PAGE, Header, Identity, MAGIC, SegmentKind};
 use crate::layout::DIRECTORY_BYTES;
 use crate::region::Region;
 use crate::{BlockClass, SegmentError};
@@ -69,6 +69,15 @@ pub enum Found {
     Nothing,
     /// Segments of this node and of these sizes, to go on with.
     Ours(Box<Segments>),
+}
+
+/// What became of the segments under a node's keys.
+#[derive(Debug, Default)]
+pub struct Removal {
+    /// They are removed.
+    pub removed: Vec<SegmentId>,
+    /// They are not Gantry's, and were left alone.
+    pub foreign: Vec<SegmentId>,
 }
 
 /// The attached segments of one node.
@@ -185,21 +194,24 @@ impl Segments {
         })
     }
 
-    /// Removes whatever lies under a node's keys, damaged or not, and gives what was removed. The memory goes when
-    /// the last process detaches. The caller makes sure that nobody lives on them.
+    /// Removes what lies under a node's keys and is Gantry's, of whatever layout, also half-made. The memory goes when the
+    /// last process detaches. The caller makes sure that nobody lives on them. What somebody else made is left alone.
     ///
     /// # Errors
     /// [`SegmentError::System`] when the system refuses.
-    pub fn remove_all(backend: Backend, name: &str) -> Result<Vec<SegmentId>, SegmentError> {
-        let mut removed = Vec::new();
+    pub fn remove_all(backend: Backend, name: &str) -> Result<Removal, SegmentError> {
+        let mut removal = Removal::default();
         for kind in [SegmentKind::Control, SegmentKind::Blocks, SegmentKind::Directory] {
             let system = |cause| SegmentError::System { what: kind.name(), cause };
-            if let Some(id) = shm::find(&key(backend, name, kind)).map_err(system)? {
+            let Some(id) = shm::find(&key(backend, name, kind)).map_err(system)? else { continue };
+            if may_be_removed(&id).map_err(system)? {
                 shm::remove(&id).map_err(system)?;
-                removed.push(id);
+                removal.removed.push(id);
+            } else {
+                removal.foreign.push(id);
             }
         }
-        Ok(removed)
+        Ok(removal)
     }
 
     /// Removes exactly these segments, and no others that may lie under the same keys by now.
@@ -241,6 +253,14 @@ fn bytes_for(kind: SegmentKind, dimensions: &Dimensions) -> usize {
         SegmentKind::Blocks => Bodies::bytes_for(dimensions),
         SegmentKind::Directory => DIRECTORY_BYTES,
     }
+}
+
+/// Whether a segment is Gantry's, or was never written to: its maker died before it could.
+fn may_be_removed(id: &SegmentId) -> Result<bool, ShmError> {
+    let attachment = shm::attach(id)?;
+    let Some(front) = attachment.shared().slice(..size_of::<Header>()) else { return Ok(false) };
+    let front = front.to_vec();
+    Ok(front.starts_with(&MAGIC.to_le_bytes()) || front.iter().all(|byte| *byte == 0))
 }
 
 fn attach(kind: SegmentKind, id: &SegmentId) -> Result<Region, SegmentError> {
@@ -361,7 +381,7 @@ mod tests {
             shm::create(&key(backend, &name, SegmentKind::Blocks), 8192, false).unwrap();
             let error = Segments::find(backend, &name, &Dimensions::small()).unwrap_err();
             assert!(matches!(error, SegmentError::Mixed { .. }), "{error}");
-            assert_eq!(Segments::remove_all(backend, &name).unwrap().len(), 1);
+            assert_eq!(Segments::remove_all(backend, &name).unwrap().removed.len(), 1);
             assert!(matches!(Segments::find(backend, &name, &Dimensions::small()), Ok(Found::Nothing)));
         }
     }

@@ -128,6 +128,7 @@ keys! {
 
     WORKERS_READ: Count = "workers", "read", count(1, 128, "processes"), "2", Restart;
     WORKERS_WRITE: Count = "workers", "write", count(1, 128, "processes"), "1", Restart;
+    WORKERS_SPARE: Count = "workers", "spare", count(0, 8, "processes"), "1", Restart;
     WORKERS_VERSIONS_MAX: Count = "workers", "versions_max", count(1, 64, "library versions"), "8", Restart;
     WORKERS_MEMORY_MAX: Size = "workers", "memory_max",
         Size { zero: Some("for no limit"), ..Size::of(16 * MIB, 1024 * GIB) }, r#""0""#, Restart;
@@ -148,8 +149,8 @@ keys! {
 
     ADMISSION_READ_THRESHOLD: Share = "admission", "read_threshold", share(0.01, 1.0), "0.80", Live;
     ADMISSION_READ_RESUME: Share = "admission", "read_resume", share(0.0, 0.99), "0.65", Live;
-    ADMISSION_READ_SHARE: Share = "admission", "read_share", share(0.05, 1.0), "0.75", Live;
-    ADMISSION_REPLY_SHARE: Share = "admission", "reply_share", share(0.0, 0.9), "0.25", Live;
+    ADMISSION_READ_SHARE: Share = "admission", "read_share", share(0.05, 1.0), "0.75", Restart;
+    ADMISSION_REPLY_SHARE: Share = "admission", "reply_share", share(0.0, 0.9), "0.25", Restart;
 
     SERVICE_TIMEOUT: Span = "service", "timeout", Span::of_ms(1, DAY), r#""15s""#, Live;
     SERVICE_POLICY: Word<TimeoutPolicy> = "service", "policy",

@@ -125,6 +125,7 @@ fn workers(section: &Section<'_, '_>, reader: &mut Reader<'_>) -> WorkersSetting
     WorkersSettings {
         read: reader.take(section, &keys::WORKERS_READ),
         write: reader.take(section, &keys::WORKERS_WRITE),
+        spare: reader.take(section, &keys::WORKERS_SPARE),
         versions_max: reader.take(section, &keys::WORKERS_VERSIONS_MAX),
         memory_max: reader.take(section, &keys::WORKERS_MEMORY_MAX),
         kill_grace: reader.take(section, &keys::WORKERS_KILL_GRACE),

@@ -90,6 +90,8 @@ pub struct WorkersSettings {
     pub read: u32,
     /// Processes for write and other services.
     pub write: u32,
+    /// Workers with everything loaded that take the place of one that dies or leaves; 0 to 8.
+    pub spare: u32,
     /// Library versions a worker may hold in memory before it is replaced between two requests.
     pub versions_max: u32,
     /// Bytes of private memory above which a worker is replaced between two requests; zero = no limit.

@@ -60,16 +60,21 @@ pub(crate) fn configurations(
             let converted = table_of(table, &path, reader);
             tables.insert(name.to_owned(), converted);
         } else {
-            let remedy = format!("write 1 to {SERVICE_NAME_BYTES_MAX} of a-z 0-9 _ -");
+            let remedy = format!(
+                "write 1 to {SERVICE_NAME_BYTES_MAX} of a-z 0-9 . _ -, beginning with a letter or digit"
+            );
             reader.fault(span, &path, FaultKind::Range, format!("{name:?} is no name of a service"), remedy);
         }
     }
     tables
 }
 
+/// Whether a library or service can have this name: the ABI allows no others.
 fn is_service_name(name: &str) -> bool {
-    let good = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    !name.is_empty() && name.len() <= SERVICE_NAME_BYTES_MAX && name.bytes().all(good)
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+    name.len() <= SERVICE_NAME_BYTES_MAX
+        && name.bytes().next().is_some_and(plain)
+        && name.bytes().all(|byte| plain(byte) || b"._-".contains(&byte))
 }
 
 fn table_of(table: &DeTable<'_>, path: &str, reader: &mut Reader<'_>) -> toml::Table {

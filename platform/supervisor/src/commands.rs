@@ -1,5 +1,7 @@
 //! What operators ask, and what follows from a helper's answer.
 
+use std::path::PathBuf;
+
 use gantry_message::ServiceNumber;
 use gantry_ring::{Slots, State};
 use gantry_segment::Control;
@@ -32,6 +34,8 @@ pub(crate) enum Task {
     Change { client: u64, request: ServiceRequest },
     /// What the registry knows of one service.
     Show { client: u64, number: ServiceNumber },
+    /// What another program is, which is to take the node over.
+    Layout { client: u64, executable: PathBuf },
     /// A quarantine is to outlive the node.
     Quarantine,
     /// Old requests are to be forgotten.
@@ -89,6 +93,14 @@ impl Supervisor {
                 Ok(report) => Response::done(report),
                 Err(error) => Response::failed(error.to_string()),
             }),
+            Request::Upgrade { binary } => self.ask_for_layout(client, binary),
+            Request::Service(_) if self.registry_fault.is_some() => {
+                self.registry_fault.as_ref().map(|(reason, _)| {
+                    Response::failed(format!(
+                        "the services cannot be read ({reason}); it is tried again every few seconds"
+                    ))
+                })
+            }
             Request::Service(ServiceRequest::List) => Some(Response::done(self.service_list())),
             Request::Service(request) => self.ask_registry(client, request),
             Request::Drain => match self.phase {
@@ -150,7 +162,7 @@ impl Supervisor {
             ServiceRequest::Show { number } => Task::Show { client, number },
             request => Task::Change { client, request },
         };
-        let job = Job { task, lane: Lane::Registry, arguments, limit: HELPER_LIMIT };
+        let job = Job::new(task, Lane::Registry, arguments, HELPER_LIMIT);
         match self.helpers.ask(job) {
             Ok(()) => None,
             Err(_) => Some(Response::failed("too many changes are waiting already; try again in a while")),
@@ -163,12 +175,17 @@ impl Supervisor {
         if outcome.is_ok() && !said.is_empty() {
             tracing::warn!(task = ?task, said, "a helper had something to say");
         }
+        let task = match task {
+            Task::Layout { client, executable } => return self.follow_layout(client, executable, outcome),
+            task => task,
+        };
         let answer = outcome.and_then(|value| {
             serde_json::from_value::<HelperAnswer>(value)
                 .map_err(|error| format!("the helper's answer cannot be understood: {error}"))
         });
         match (task, answer) {
             (Task::Prepare, Ok(answer)) => self.begin_children(answer),
+            (Task::Prepare, Err(reason)) if self.is_adopted => self.note_registry_fault(reason),
             (Task::Prepare, Err(reason)) => self.fail(SupervisorError::Prepare { reason }),
             (Task::Change { client, request }, Ok(answer)) => self.follow_change(client, &request, answer),
             (Task::Show { client, number }, Ok(answer)) => {
@@ -179,21 +196,27 @@ impl Supervisor {
             (Task::Change { client, .. } | Task::Show { client, .. }, Err(reason)) => {
                 self.answer(client, &Response::failed(reason));
             }
-            (Task::Quarantine | Task::Prune, Ok(_)) => {}
-            (task @ (Task::Quarantine | Task::Prune), Err(reason)) => {
+            (Task::Quarantine | Task::Prune | Task::Layout { .. }, Ok(_)) => {}
+            (task @ (Task::Quarantine | Task::Prune | Task::Layout { .. }), Err(reason)) => {
                 tracing::error!(?task, reason, "a helper failed");
             }
         }
     }
 
-    /// The services are known: children may start.
+    /// The services are known: children may start, and those that were taken over follow them.
     fn begin_children(&mut self, answer: HelperAnswer) {
         if self.is_stopping() {
             return;
         }
-        self.phase = Phase::Starting;
+        if matches!(self.phase, Phase::Preparing) {
+            self.phase = Phase::Starting;
+        }
         match self.publish(answer.snapshot.unwrap_or_default()) {
-            Ok(_) => self.fill_places(clock::monotonic_ns()),
+            Ok(_) => {
+                (self.is_prepared, self.registry_fault) = (true, None);
+                self.fill_places(clock::monotonic_ns());
+            }
+            Err(error) if self.is_adopted => self.note_registry_fault(error.to_string()),
             Err(error) => self.fail(error),
         }
     }
@@ -247,7 +270,7 @@ impl Supervisor {
         self.quarantined.insert(number, version.to_owned());
         let arguments = ["helper-registry", "quarantine", "--", &number.to_string(), version];
         let arguments = arguments.map(str::to_owned).to_vec();
-        let job = Job { task: Task::Quarantine, lane: Lane::Registry, arguments, limit: HELPER_LIMIT };
+        let job = Job::new(Task::Quarantine, Lane::Registry, arguments, HELPER_LIMIT);
         if self.helpers.ask(job).is_err() {
             tracing::error!(service = %number, version, "the quarantine holds until the next start only: too many helpers wait");
         }
@@ -259,7 +282,7 @@ impl Supervisor {
             return;
         }
         let arguments = ["helper-registry", "prune"].map(str::to_owned).to_vec();
-        let job = Job { task: Task::Prune, lane: Lane::Background, arguments, limit: HELPER_LIMIT };
+        let job = Job::new(Task::Prune, Lane::Background, arguments, HELPER_LIMIT);
         // When too many wait it is for the next time.
         let _taken = self.helpers.ask(job);
     }
@@ -315,7 +338,7 @@ impl Supervisor {
     }
 
     /// Answers a client, and runs what it has sent behind its command.
-    fn answer(&mut self, client: u64, response: &Response) {
+    pub(crate) fn answer(&mut self, client: u64, response: &Response) {
         if let Some(line) = self.admin.answer(client, response, &self.poller, clock::monotonic_ns()) {
             self.run_commands(client, line);
         }
@@ -323,7 +346,7 @@ impl Supervisor {
 
     /// Answers for a helper that was ended with the node.
     pub(crate) fn give_up(&mut self, task: Task) {
-        if let Task::Change { client, .. } | Task::Show { client, .. } = task {
+        if let Task::Change { client, .. } | Task::Show { client, .. } | Task::Layout { client, .. } = task {
             self.answer(client, &Response::failed("the node stopped before it was done"));
         }
     }

@@ -36,17 +36,24 @@ pub enum SupervisorError {
         #[source]
         cause: io::Error,
     },
-    /// Children of a supervisor that died are still running on the segments.
+    /// Another supervisor has this node, from another state folder.
     #[error(
-        "processes of an earlier supervisor of \"{name}\" are still running ({}); end them and remove their segments with \
-         `gantry stop --now`",
-        processes.join(", ")
+        "process {pid} supervises a node \"{name}\" with another state folder; stop it with its own configuration, or give \
+         this node another name"
     )]
-    StillRunning {
+    Supervised {
         /// The node's name.
         name: String,
-        /// The processes, as `worker 4711`.
-        processes: Vec<String>,
+        /// The other supervisor.
+        pid: i32,
+    },
+    /// A process of an earlier supervisor does not end when it is killed.
+    #[error(
+        "{process} cannot be ended; it hangs in the kernel, most likely on a disk or a network file system"
+    )]
+    CannotEnd {
+        /// The process, as `worker 4711`.
+        process: String,
     },
     /// The sizes in the configuration changed, and the segments still hold accepted requests.
     #[error(

@@ -1,10 +1,11 @@
 //! The node's folders: made private, so that nobody else reaches the admin socket, the libraries or the databases.
 
-use std::fs::{DirBuilder, Permissions, set_permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::fs::{DirBuilder, File, Permissions, set_permissions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use gantry_segment::Handoff;
 use gantry_settings::Settings;
 use gantry_sys::user::effective_uid;
 
@@ -19,6 +20,38 @@ const SUB_FOLDERS: [&str; 3] = ["libraries", "spool", "reports"];
 #[must_use]
 pub fn pid_file(settings: &Settings) -> PathBuf {
     settings.node.state_dir.join("gantry.pid")
+}
+
+/// The file that names the node's segments. Their key leads to them too, but not when somebody removed them under the
+/// running node: then only their ids do, as long as anybody lives on them.
+pub(crate) fn segments_file(settings: &Settings) -> PathBuf {
+    settings.node.state_dir.join("segments")
+}
+
+/// Writes down which segments are the node's, whole or not at all.
+pub(crate) fn note_segments(settings: &Settings, handoff: &Handoff) -> Result<(), SupervisorError> {
+    let path = segments_file(settings);
+    let failed = |problem| {
+        let path = path.clone();
+        move |cause| SupervisorError::Folder { path, problem, cause }
+    };
+    let fresh = path.with_extension("new");
+    let mut options = File::options();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh);
+    let written = file.and_then(|mut file| writeln!(file, "{handoff}"));
+    written.map_err(failed("cannot be written"))?;
+    std::fs::rename(&fresh, &path).map_err(failed("cannot be replaced"))
+}
+
+/// The segments that were written down last, if that can be read.
+pub(crate) fn noted_segments(settings: &Settings) -> Option<Handoff> {
+    std::fs::read_to_string(segments_file(settings)).ok()?.trim().parse().ok()
+}
+
+/// Forgets which segments were the node's: they are removed.
+pub fn forget_segments(settings: &Settings) {
+    // A file that names segments that are gone leads to nothing.
+    let _gone = std::fs::remove_file(segments_file(settings));
 }
 
 /// Makes the state folder and what it holds, mode 0700.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gantry_sys::epoll::{Interest, Poller};
@@ -42,6 +42,15 @@ pub(crate) struct Job<T> {
     /// The hidden sub-command with its arguments.
     pub(crate) arguments: Vec<String>,
     pub(crate) limit: Duration,
+    /// The program, if it is not the node's own.
+    pub(crate) program: Option<PathBuf>,
+}
+
+impl<T> Job<T> {
+    /// A job for the node's own program.
+    pub(crate) fn new(task: T, lane: Lane, arguments: Vec<String>, limit: Duration) -> Self {
+        Self { task, lane, arguments, limit, program: None }
+    }
 }
 
 /// A helper that has ended.
@@ -93,6 +102,11 @@ impl<T> Helpers<T> {
         }
         self.waiting.push_back(job);
         Ok(())
+    }
+
+    /// Whether this is the process of a helper.
+    pub(crate) fn has(&self, pid: i32) -> bool {
+        self.running.iter().flatten().any(|run| run.pid == pid && run.exit.is_none())
     }
 
     /// Jobs that wait or run in a lane.
@@ -189,7 +203,7 @@ impl<T> Run<T> {
         configuration: &Path,
         now_ns: u64,
     ) -> Result<Self, (Job<T>, String)> {
-        let mut spawn = Spawn::new(executable);
+        let mut spawn = Spawn::new(job.program.as_deref().unwrap_or(executable));
         spawn.arg("-c").arg(configuration).args(&job.arguments).own_group();
         let child = match spawn.stdout(Output::Pipe).stderr(Output::Pipe).spawn() {
             Ok(child) => child,
@@ -325,7 +339,7 @@ mod tests {
 
         fn ask(&mut self, task: &'static str, lane: Lane, limit: Duration) {
             let arguments = vec!["sh".to_owned(), task.to_owned()];
-            self.helpers.ask(Job { task, lane, arguments, limit }).unwrap();
+            self.helpers.ask(Job::new(task, lane, arguments, limit)).unwrap();
         }
 
         fn start(&mut self) {

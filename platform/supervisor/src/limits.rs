@@ -58,3 +58,15 @@ pub const REPORTS_MAX: usize = 500;
 
 /// Deaths remembered for each service version; `service.quarantine_deaths` is at most this.
 pub const DEATHS_REMEMBERED_MAX: usize = 1000;
+
+/// How long a killed process is waited for; longer only if it hangs in the kernel.
+pub const KILL_LIMIT: Duration = Duration::from_secs(5);
+
+/// Numbers behind the doorbells that are looked at for listeners of an earlier supervisor; settings allow fewer addresses.
+pub const LISTENERS_MAX: usize = 64;
+
+/// How often the services are asked for again when a supervisor that took over a running node cannot read them.
+pub const PREPARE_AGAIN: Duration = Duration::from_secs(5);
+
+/// How long another program may take to say what it is.
+pub const LAYOUT_LIMIT: Duration = Duration::from_secs(30);

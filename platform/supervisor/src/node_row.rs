@@ -68,6 +68,16 @@ pub(crate) fn begin(settings: &Settings, node: &NodeRow) {
     node.started_ms.store(clock::realtime_ms(), Relaxed);
 }
 
+/// Writes the row of a node that a new supervisor takes over: what the configuration says is in force, and what was
+/// changed or counted while the node ran stays as it is.
+pub(crate) fn go_on(settings: &Settings, node: &NodeRow) {
+    let level = node.log_level.load(Relaxed);
+    apply(settings, node);
+    if level_of(level).is_some() {
+        node.log_level.store(level, Relaxed);
+    }
+}
+
 /// A time in whole milliseconds; what is not zero does not become zero, which would mean "no limit".
 pub(crate) fn milliseconds(time: Duration) -> u32 {
     u32::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
@@ -96,6 +106,26 @@ mod tests {
         assert_eq!(level_of(node.log_level.load(Relaxed)), Some(LogLevel::Debug));
         assert_eq!(node.stopping.load(Relaxed), 0);
         assert!(node.started_ms.load(Relaxed) > 0);
+    }
+
+    #[test]
+    fn a_row_that_is_gone_on_with_keeps_what_was_changed_and_counted() {
+        let settings =
+            Settings::from_text("[service]\ntimeout = \"2s\"\n", Path::new("/tmp/gantry.toml")).unwrap();
+        let node = NodeRow::default();
+        begin(&settings, &node);
+        node.log_level.store(level_code(LogLevel::Debug), Relaxed);
+        node.connections_open.store(7, Relaxed);
+        node.draining.store(2, Relaxed);
+        let started_ms = node.started_ms.load(Relaxed);
+        node.service_timeout_ms.store(9, Relaxed);
+        go_on(&settings, &node);
+        assert_eq!(level_of(node.log_level.load(Relaxed)), Some(LogLevel::Debug));
+        assert_eq!((node.connections_open.load(Relaxed), node.draining.load(Relaxed)), (7, 2));
+        assert_eq!(
+            (node.started_ms.load(Relaxed), node.service_timeout_ms.load(Relaxed)),
+            (started_ms, 2_000)
+        );
     }
 
     #[test]

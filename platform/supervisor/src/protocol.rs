@@ -31,6 +31,11 @@ pub enum Request {
     },
     /// Read the configuration again, as SIGHUP does.
     Reload,
+    /// Go on as another program, and replace every process by one of it.
+    Upgrade {
+        /// The program, absolute.
+        binary: PathBuf,
+    },
     /// Something about services.
     Service(ServiceRequest),
 }
@@ -191,6 +196,7 @@ mod tests {
             Request::Drain,
             Request::Undrain,
             Request::Reload,
+            Request::Upgrade { binary: "/x/gantry".into() },
             Request::Service(ServiceRequest::List),
             Request::Service(ServiceRequest::Show { number: number(7) }),
             Request::Service(ServiceRequest::Deploy { library: "/x/liby.so".into() }),

@@ -1,8 +1,8 @@
 //! A child has ended: what it held is recovered, who waits is woken, its place is filled again.
 //!
 //! The order matters. Its group is killed first, while the unreaped pid still keeps the group's number; its slots are
-//! recovered only now that its pidfd says that it is dead; everybody is woken after that, because a wake-up may have
-//! been given to the one that died. A supervisor that dies anywhere in between leaves less done, and the next one does
+//! recovered only now that its pidfd says that it is dead; then a spare takes its seat, so that its queue is served
+//! again; everybody is woken after that, because a wake-up may have been given to the one that died. A supervisor that dies anywhere in between leaves less done, and the next one does
 //! all of it again.
 
 use std::fmt;
@@ -13,20 +13,18 @@ use gantry_segment::{Control, ProcessRow, ProcessState};
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed, Release};
 use gantry_sys::clock;
 use gantry_sys::eventfd::EventFd;
-use gantry_sys::process::{ExitState, reap, signal_group};
-use gantry_sys::signal::Signal;
-use serde_json::{Value, json};
+use gantry_sys::process::{ExitState, ended_child, reap};
 
-use crate::children::{Life, Reason, Running};
+use crate::children::{ChildKind, Life, Place, Reason, Running};
 use crate::quarantine::QuarantineRule;
-use crate::report::{self, request_of};
+use crate::report::{self, Death};
 use crate::run::Supervisor;
 use crate::time::after;
 
 /// Bits of a death note that name the fatal signal.
-const NOTE_SIGNAL: u32 = 0xff;
+pub(crate) const NOTE_SIGNAL: u32 = 0xff;
 /// Bit of a death note: it exited from inside a service.
-const NOTE_EXIT: u32 = 0x100;
+pub(crate) const NOTE_EXIT: u32 = 0x100;
 
 /// What a dead child was doing, read from its row before the row is used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +40,8 @@ impl Supervisor {
     pub(crate) fn reap(&mut self, row: u8) {
         let Some(index) = self.places.iter().position(|place| place.row == row) else { return };
         let place = &mut self.places[index];
+        // A spare may take the seat before the death is recorded.
+        let kind = place.kind;
         if !place.running().is_some_and(|running| running.pidfd.is_dead()) {
             return;
         }
@@ -49,8 +49,7 @@ impl Supervisor {
         else {
             return;
         };
-        // A group without members left is what is wanted.
-        let _gone = signal_group(dead.pid, Signal::SIGKILL);
+        dead.end_group();
         let exit = reap(dead.pid);
         // Not watched is what is wanted.
         let _unwatched = self.poller.remove(&dead.pidfd);
@@ -62,12 +61,12 @@ impl Supervisor {
         }
         process.set_state(ProcessState::Dead);
         let last = last_state(control, process);
-        let request = request_of(control, process);
+        let noted = report::noted(control, row);
         // Before the recovery, which lets callers know of the death: their next request must meet the quarantine.
         self.note_for_quarantine(&dead, &last);
         let control = self.segments.control();
         let process = &control.processes()[usize::from(row)];
-        let recovered = if self.places[index].kind.is_worker() {
+        let recovered = if kind.is_worker() {
             recover_worker(Slots::new(control.slots()), Owner::new(row, dead.epoch))
         } else {
             // The next communication process recovers what this one held.
@@ -76,33 +75,34 @@ impl Supervisor {
         let _is_closed = process.end_life(process.life());
         process.kill_at_ns.store(0, Relaxed);
         process.set_state(ProcessState::Free);
-        sweep_and_wake_all(control, &self.doorbells);
-        self.record_death(index, &dead, exit, &last, recovered);
-        if last.service.is_some() {
-            self.write_report(&dead, exit, &last, request);
-        }
+        // Everything that takes longer waits until somebody else serves the queue.
+        self.seat_spare(index);
+        sweep_and_wake_all(self.segments.control(), &self.doorbells);
+        self.record_death(kind, &dead, exit, &last, recovered);
         self.follow_death(index, &dead, exit);
+        self.write_report(&Death { kind, row, dead: &dead, exit, last: &last }, &noted);
     }
 
     fn record_death(
         &self,
-        index: usize,
+        kind: &ChildKind,
         dead: &Running,
         exit: ExitState,
         last: &LastState,
         recovered: Recovered,
     ) {
-        let place = &self.places[index];
-        let is_leaving = self.is_stopping() && exit == ExitState::Exited { code: 0 };
+        // How an orphan ended, nobody can tell.
+        let is_clean = matches!(exit, ExitState::Exited { code: 0 } | ExitState::Unknown);
+        let is_leaving = (self.is_stopping() || dead.is_leaving) && is_clean && dead.ending.is_none();
         let ended_because = dead.ending.map(|ending| ending.reason.text());
         let service = last.service.map(|number| number.to_string());
         if is_leaving {
-            tracing::debug!(child = place.kind.name, row = place.row, pid = dead.pid, "child left");
+            tracing::debug!(child = kind.name, epoch = dead.epoch, pid = dead.pid, "child left");
             return;
         }
         tracing::warn!(
-            child = place.kind.name,
-            row = place.row,
+            child = kind.name,
+            epoch = dead.epoch,
             pid = dead.pid,
             exit = %exit,
             ended_because,
@@ -113,25 +113,6 @@ impl Supervisor {
             uncommitted_count = recovered.uncommitted_count,
             "child ended"
         );
-    }
-
-    /// Writes down what a worker that died inside a service was doing.
-    fn write_report(&self, dead: &Running, exit: ExitState, last: &LastState, request: Option<Value>) {
-        let service = last.service.unwrap_or(ServiceNumber::ZERO);
-        let report = json!({
-            "at_ms": clock::realtime_ms(),
-            "service": service,
-            "version": last.version,
-            "pid": dead.pid,
-            "exit": exit.to_string(),
-            "ended_because": dead.ending.map(|ending| ending.reason.text()),
-            "note": Note(last.note).to_string(),
-            "request": request,
-        });
-        let folder = self.settings.node.state_dir.join("reports");
-        if let Err(error) = report::write(&folder, &format!("{service}-{}", dead.pid), &report) {
-            tracing::error!(folder = %folder.display(), %error, "a report cannot be written");
-        }
     }
 
     /// Counts a death that is a service's doing, and quarantines the version that died too often.
@@ -165,6 +146,14 @@ impl Supervisor {
     fn follow_death(&mut self, index: usize, dead: &Running, exit: ExitState) {
         let now_ns = clock::monotonic_ns();
         let max = self.settings.supervisor.restart_backoff_max;
+        if self.places[index].is_surplus {
+            let Some(kind) = self.seats.missing_kind(&self.places) else {
+                self.places.remove(index);
+                return;
+            };
+            // Somebody else waits for the row.
+            (self.places[index].kind, self.places[index].is_surplus) = (kind, false);
+        }
         let place = &mut self.places[index];
         let wait = place.back_off.after_death(dead.ready_ns.is_some(), max);
         place.life = Life::Vacant { not_before_ns: after(now_ns, wait) };
@@ -179,8 +168,60 @@ impl Supervisor {
     }
 }
 
+/// Children that died and are nobody's business but to be reaped, looked at in one turn at most.
+const STRANGERS_MAX: usize = 64;
+
+impl Supervisor {
+    /// Seats a spare that is ready in the place `index`, whose process is dead and recovered: the two places swap their
+    /// kinds, and the one that is vacant now waits for the next spare. Gives whether there was one.
+    pub(crate) fn seat_spare(&mut self, index: usize) -> bool {
+        let vacated = &self.places[index];
+        let is_wanted = vacated.kind.queue.is_some() && vacated.running().is_none() && !vacated.is_surplus;
+        if !is_wanted || !self.is_wanted(index) {
+            return false;
+        }
+        let rows = self.segments.control().processes();
+        let is_ready = |place: &Place| {
+            let is_free = place.running().is_some_and(|spare| spare.ending.is_none() && !spare.is_leaving);
+            // Looked at in the row too: it may have become ready since the last tick.
+            let is_idle = rows[usize::from(place.row)].state() == ProcessState::Idle;
+            place.kind.is_spare() && is_free && is_idle && !place.is_surplus
+        };
+        let spares = self.places.iter().enumerate().filter(|(_, place)| is_ready(place));
+        // One of the new program before one of the old.
+        let is_old = |place: &Place| place.running().is_some_and(|spare| spare.is_old);
+        let Some((spare, _)) = spares.min_by_key(|(_, place)| is_old(place)) else { return false };
+        let (seat, from) = (&rows[usize::from(vacated.row)], &rows[usize::from(self.places[spare].row)]);
+        let restarts = seat.restarts.load(Relaxed);
+        seat.restarts.store(from.restarts.load(Relaxed), Relaxed);
+        from.restarts.store(restarts.saturating_add(1), Relaxed);
+        // From here on it is a worker of the queue, also for a supervisor that takes over.
+        from.set_role(vacated.kind.role);
+        Doorbell::new(&from.bell).ring();
+        let kind = vacated.kind;
+        self.places[index].kind = self.places[spare].kind;
+        self.places[spare].kind = kind;
+        true
+    }
+
+    /// Reaps dead children that nobody holds: keepers, which the communication process starts in our name.
+    pub(crate) fn reap_strangers(&mut self) {
+        for _ in 0..STRANGERS_MAX {
+            let Some(pid) = ended_child() else { return };
+            let is_child =
+                self.places.iter().any(|place| place.running().is_some_and(|child| child.pid == pid));
+            if is_child || self.helpers.has(pid) {
+                // Its own pidfd tells; the next stranger comes to light when it has been reaped.
+                return;
+            }
+            let exit = reap(pid);
+            tracing::debug!(pid, %exit, "a keeper ended");
+        }
+    }
+}
+
 /// Whether a process in this state had become ready before.
-fn has_been_ready(state: ProcessState) -> bool {
+pub(crate) fn has_been_ready(state: ProcessState) -> bool {
     match state {
         ProcessState::Idle | ProcessState::Busy | ProcessState::Draining | ProcessState::Stopping => true,
         ProcessState::Free | ProcessState::Starting | ProcessState::Dead => false,

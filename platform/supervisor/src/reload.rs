@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::SupervisorError;
 use crate::node_row::{apply, is_live};
+use crate::node_segments::waiting_keys;
 use crate::reap::wake_all;
 use crate::run::Supervisor;
 
@@ -28,10 +29,17 @@ impl Supervisor {
         take_live(&mut self.settings, &new);
         let rest = changes(&self.settings, &new);
         self.needs_restart = [rest.applicable, rest.needs_restart].concat();
+        for key in waiting_keys(self.segments.control(), &self.settings) {
+            if !self.needs_restart.contains(&key) {
+                self.needs_restart.push(key);
+            }
+        }
         apply(&self.settings, self.segments.control().node());
         wake_all(self.segments.control(), &self.doorbells);
-        self.set_log_level(level(self.settings.log.level));
-        if (timeout, policy) != (self.settings.service.timeout, self.settings.service.policy) {
+        self.set_log_level(log_level(self.settings.log.level));
+        let is_changed = (timeout, policy) != (self.settings.service.timeout, self.settings.service.policy);
+        // What is not read yet is published with these when it is.
+        if is_changed && self.is_prepared {
             // They stand in the row of every service that has none of its own.
             let snapshot = std::mem::take(&mut self.snapshot);
             self.publish(snapshot)?;
@@ -57,7 +65,8 @@ fn take_live(settings: &mut Settings, new: &Settings) {
     settings.service.timeout = new.service.timeout;
 }
 
-fn level(level: LogLevel) -> Level {
+/// The level in the words of the log.
+pub(crate) fn log_level(level: LogLevel) -> Level {
     match level {
         LogLevel::Debug => Level::Debug,
         LogLevel::Warn => Level::Warn,
@@ -88,12 +97,7 @@ mod tests {
         let new = Settings::from_text(text, file).unwrap();
         take_live(&mut settings, &new);
         let rest = changes(&settings, &new);
-        assert_eq!(rest.needs_restart, ["comm.threads"]);
-        assert_eq!(
-            rest.applicable,
-            ["admission.read_share"],
-            "comm takes it from its own reading of the file"
-        );
-        assert!(rest.applicable.iter().all(|key| !is_live(key)));
+        assert_eq!(rest.needs_restart, ["admission.read_share", "comm.threads"]);
+        assert!(rest.applicable.iter().all(|key| !is_live(key)), "{:?}", rest.applicable);
     }
 }

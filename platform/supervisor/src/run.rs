@@ -1,28 +1,28 @@
-//! The supervisor's one thread: what it holds, how it starts, its loop.
+//! The supervisor's one thread: what it is started with, what it holds, its loop.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use gantry_message::ServiceNumber;
-use gantry_segment::{ProcessState, Role, Segments};
+use gantry_segment::{ProcessState, Segments};
 use gantry_settings::Settings;
 use gantry_sys::atomic::Ordering::Relaxed;
 use gantry_sys::clock;
-use gantry_sys::epoll::{Event, Interest, Poller};
+use gantry_sys::epoll::{Event, Poller};
 use gantry_sys::eventfd::EventFd;
-use gantry_sys::limits::raise_nofile;
 use gantry_sys::lock::PidFile;
-use gantry_sys::process::start_ticks;
-use gantry_sys::signal::{Signal, SignalFd, block};
+use gantry_sys::signal::{Signal, SignalFd};
 use gantry_sys::timer::Timer;
 use sd_notify::NotifyState;
+use serde_json::Value;
 
 use crate::admin::Admin;
-use crate::children::{Place, places};
+use crate::children::{Place, Seats};
 use crate::commands::{Pending, Task};
-use crate::helper::{Helpers, Job, Lane};
-use crate::limits::{PREPARE_LIMIT, PRUNE_PERIOD};
+use crate::corruption::Corruption;
+use crate::helper::Helpers;
+use crate::limits::PRUNE_PERIOD;
 use crate::listeners::Listeners;
 use crate::load::CpuLoad;
 use crate::notify::{Watchdog, tell};
@@ -31,10 +31,10 @@ use crate::shutdown::{Drain, Stop};
 use crate::snapshot::Snapshot;
 use crate::time::after;
 use crate::token::Token;
-use crate::{SupervisorError, folder, node_row, node_segments};
+use crate::{SupervisorError, node_segments};
 
 /// The signals that the supervisor reads from a descriptor.
-const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
+pub(crate) const SIGNALS: [Signal; 3] = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP];
 /// How often the slow looks are taken: load, idle admin clients, segments.
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,18 +44,36 @@ pub struct SupervisorOptions {
     pub settings: Settings,
     /// The program that children and helpers run: this very binary.
     pub executable: PathBuf,
+    /// What this program is, as `helper-layout` prints it: `{"layout":…,"abi":…,"version":…}`.
+    pub layout: Value,
+    /// What it is started for.
+    pub purpose: Purpose,
+    /// The locked pid file, where this process has it already; else it is locked.
+    pub lock: Option<PidFile>,
     /// Called once, when the node is ready.
     pub ready: Box<dyn FnMut()>,
 }
 
 impl std::fmt::Debug for SupervisorOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SupervisorOptions").field("executable", &self.executable).finish_non_exhaustive()
+        let mut shown = f.debug_struct("SupervisorOptions");
+        shown.field("executable", &self.executable).field("purpose", &self.purpose).finish_non_exhaustive()
     }
 }
 
-/// How a node ended.
+/// What a supervisor is started for. Each begins with whoever of the node lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To run the node.
+    Run,
+    /// To stop what a supervisor that died left running, drained.
+    Stop,
+    /// To run the node, and to replace each process of an earlier program by one of this program.
+    Upgrade,
+}
+
+/// How a supervisor ended.
+#[derive(Debug)]
 pub enum Exit {
     /// Every process left by itself.
     Drained,
@@ -66,6 +84,25 @@ pub enum Exit {
         /// How many.
         processes_count: usize,
     },
+    /// The node runs on: this process is to execute another program, which takes over.
+    Upgrade {
+        /// The program.
+        executable: PathBuf,
+        /// The locked pid file, to be handed on.
+        lock: PidFile,
+    },
+}
+
+/// How the node ended, as far as the loop knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Drained,
+    Now,
+    Killed {
+        processes_count: usize,
+    },
+    /// Another program takes over.
+    Upgrade(PathBuf),
 }
 
 /// Where the node is in its life.
@@ -89,13 +126,15 @@ pub(crate) struct Supervisor {
     pub(crate) executable: PathBuf,
     pub(crate) segments: Segments,
     pub(crate) places: Vec<Place>,
+    /// How many workers of each kind there are to be.
+    pub(crate) seats: Seats,
     /// `None` once the node takes no new connections.
     pub(crate) listeners: Option<Listeners>,
     /// One for each I/O thread.
     pub(crate) doorbells: Vec<EventFd>,
     pub(crate) poller: Poller,
-    signals: SignalFd,
-    timer: Timer,
+    pub(crate) signals: SignalFd,
+    pub(crate) timer: Timer,
     pub(crate) admin: Admin,
     pub(crate) helpers: Helpers<Task>,
     /// Commands that are answered when something has come about.
@@ -108,143 +147,37 @@ pub(crate) struct Supervisor {
     pub(crate) phase: Phase,
     pub(crate) drain: Drain,
     /// How the node ended, once it has.
-    pub(crate) exit: Exit,
+    pub(crate) end: End,
     /// Why the node could not be started.
     pub(crate) failure: Option<SupervisorError>,
+    /// What this program is, for comparison with another one.
+    pub(crate) layout: Value,
+    /// It took over a node that was running.
+    pub(crate) is_adopted: bool,
+    /// The services were read and published by this supervisor.
+    pub(crate) is_prepared: bool,
+    /// Why the services cannot be read, and when that is tried again.
+    pub(crate) registry_fault: Option<(String, u64)>,
+    /// Processes of an earlier program are being replaced.
+    pub(crate) is_upgrading: bool,
     /// Keys of the configuration that changed and wait for a restart.
     pub(crate) needs_restart: Vec<String>,
     /// Signs of life from before this moment are not missed.
     pub(crate) watch_from_ns: u64,
-    last_tick_ns: u64,
-    next_second_ns: u64,
-    next_prune_ns: u64,
-    load: CpuLoad,
-    watchdog: Watchdog,
-    ready: Box<dyn FnMut()>,
-    /// Whether it was said that the segments were removed under us.
-    is_loss_told: bool,
-}
-
-/// Holds back the signals that [`run`] reads from a descriptor. Call it before the first thread is started, or that
-/// thread will be ended by them.
-///
-/// # Errors
-/// None on Linux.
-pub fn block_signals() -> Result<(), SupervisorError> {
-    block(&SIGNALS).map_err(|cause| SupervisorError::System { call: "sigprocmask", cause })
-}
-
-/// Runs a node until it is told to stop. Blocks.
-///
-/// # Errors
-/// [`SupervisorError`] when the node cannot be started; then nothing of it is left running.
-pub fn run(options: SupervisorOptions) -> Result<Exit, SupervisorError> {
-    let settings = &options.settings;
-    folder::make_folders(settings)?;
-    let path = folder::pid_file(settings);
-    let pid_file = PidFile::acquire(&path)?;
-    let outcome = run_locked(options);
-    // While the lock is still held, so that no other supervisor's file is removed.
-    if let Err(error) = std::fs::remove_file(&path) {
-        tracing::warn!(path = %path.display(), %error, "the pid file cannot be removed");
-    }
-    drop(pid_file);
-    outcome
-}
-
-fn run_locked(options: SupervisorOptions) -> Result<Exit, SupervisorError> {
-    raise_limits(&options.settings)?;
-    let segments = node_segments::open(&options.settings)?;
-    let descriptors = match Descriptors::open(&options.settings) {
-        Ok(descriptors) => descriptors,
-        Err(error) => {
-            // The first error is the one to report.
-            if let Err(second) = node_segments::remove_unless_needed(&segments) {
-                tracing::error!(error = %second, "the segments cannot be removed");
-            }
-            return Err(error);
-        }
-    };
-    let mut supervisor = Supervisor::new(options, segments, descriptors);
-    supervisor.prepare();
-    supervisor.serve().inspect_err(|_| supervisor.kill_without_loop())?;
-    supervisor.finish()
-}
-
-/// Raises the limit of open files, which children inherit, as far as it is needed or allowed.
-fn raise_limits(settings: &Settings) -> Result<(), SupervisorError> {
-    let (needed, least) = (settings.descriptors_needed(), settings.descriptors_least());
-    let allowed = raise_nofile(needed, least)?;
-    if allowed < needed {
-        tracing::warn!(
-            needed,
-            allowed,
-            connections_max = allowed - (needed - u64::from(settings.comm.connections_max)),
-            "fewer open files are allowed than connections_max needs, so fewer connections are taken; raise LimitNOFILE \
-             (systemd) or `ulimit -Hn`, or lower [comm] connections_max"
-        );
-    }
-    Ok(())
+    pub(crate) last_tick_ns: u64,
+    pub(crate) next_second_ns: u64,
+    pub(crate) next_prune_ns: u64,
+    pub(crate) load: CpuLoad,
+    pub(crate) watchdog: Watchdog,
+    pub(crate) ready: Box<dyn FnMut()>,
+    /// Somebody removed the segments under us, and it was said.
+    pub(crate) are_segments_removed: bool,
+    pub(crate) corruption: Corruption,
 }
 
 impl Supervisor {
-    fn new(options: SupervisorOptions, segments: Segments, descriptors: Descriptors) -> Self {
-        let SupervisorOptions { settings, executable, ready } = options;
-        let Descriptors { poller, signals, timer, admin, listeners, doorbells } = descriptors;
-        Self {
-            places: places(&settings.workers),
-            settings,
-            executable,
-            segments,
-            listeners: Some(listeners),
-            doorbells,
-            poller,
-            signals,
-            timer,
-            admin,
-            helpers: Helpers::new(),
-            pending: Vec::new(),
-            quarantine: Quarantine::default(),
-            quarantined: BTreeMap::new(),
-            snapshot: Snapshot::default(),
-            phase: Phase::Preparing,
-            drain: Drain::None,
-            exit: Exit::Drained,
-            failure: None,
-            needs_restart: Vec::new(),
-            watch_from_ns: 0,
-            last_tick_ns: clock::monotonic_ns(),
-            next_second_ns: 0,
-            next_prune_ns: 0,
-            load: CpuLoad::default(),
-            watchdog: Watchdog::from_environment(),
-            ready,
-            is_loss_told: false,
-        }
-    }
-
-    /// Writes the rows that are the supervisor's and asks the first helper for the services.
-    fn prepare(&mut self) {
-        let control = self.segments.control();
-        node_row::begin(&self.settings, control.node());
-        let row = &control.processes()[0];
-        let epoch = row.epoch().wrapping_add(1);
-        row.set_role(Role::Supervisor);
-        row.begin_life(epoch);
-        // The pid file's lock keeps every other supervisor away.
-        let _taken = row.take_life(epoch, std::process::id());
-        let ticks = i32::try_from(std::process::id()).ok().and_then(start_ticks);
-        row.start_ticks.store(ticks.unwrap_or(0), Relaxed);
-        row.heartbeat_ns.store(clock::monotonic_ns(), Relaxed);
-        row.set_state(ProcessState::Starting);
-        let arguments = vec!["helper-registry".to_owned(), "prepare".to_owned()];
-        let job = Job { task: Task::Prepare, lane: Lane::Registry, arguments, limit: PREPARE_LIMIT };
-        // The queue is empty, so there is room.
-        let _taken = self.helpers.ask(job);
-    }
-
     /// The loop. Ends when nobody is left.
-    fn serve(&mut self) -> Result<(), SupervisorError> {
+    pub(crate) fn serve(&mut self) -> Result<(), SupervisorError> {
         while !matches!(self.phase, Phase::Ended) {
             let started = self.helpers.start_waiting(
                 &self.poller,
@@ -307,10 +240,13 @@ impl Supervisor {
     fn tick(&mut self, now_ns: u64) {
         self.note_own_pause(now_ns);
         self.watch_children(now_ns);
+        self.reap_strangers();
         for finished in self.helpers.take_finished(&self.poller, now_ns) {
             self.follow_helper(finished);
         }
+        self.prepare_again(now_ns);
         self.advance_start();
+        self.advance_upgrade();
         self.advance_drain(now_ns);
         self.advance_stop(now_ns);
         self.answer_pending(now_ns);
@@ -340,6 +276,7 @@ impl Supervisor {
         control.processes()[0].heartbeat_ns.store(now_ns, Relaxed);
         self.admin.close_idle(&self.poller, now_ns);
         self.look_at_segments();
+        self.corruption.look(self.segments.control());
         if matches!(self.phase, Phase::Serving) && now_ns >= self.next_prune_ns {
             self.next_prune_ns = after(now_ns, PRUNE_PERIOD);
             self.prune_requests();
@@ -347,76 +284,54 @@ impl Supervisor {
     }
 
     /// Somebody may remove the segments while we live on them (`RemoveIPC` of systemd-logind, `ipcrm`). Those who are
-    /// attached go on, but nobody finds the work again after an end.
+    /// attached go on, and children join them by their ids; but the work in them goes with the last process.
     fn look_at_segments(&mut self) {
-        if self.is_loss_told {
+        if self.are_segments_removed || !node_segments::are_removed(&self.segments) {
             return;
         }
-        let found = gantry_sys::shm::stat(&self.segments.handoff().control);
-        let is_lost = found.as_ref().map_or(true, |stat| stat.marked_for_removal);
-        if is_lost {
-            self.is_loss_told = true;
-            let error = found.err().map(|error| error.to_string());
-            tracing::error!(
-                error,
-                "the segments were removed under the running node; set RemoveIPC=no in logind.conf or run as a system \
-                 user, and restart the node"
-            );
-        }
+        self.are_segments_removed = true;
+        let can_be_joined = gantry_sys::shm::stat(&self.segments.handoff().control).is_ok();
+        tracing::error!(
+            can_be_joined,
+            "the segments were removed under the running node, which serves on; set RemoveIPC=no in logind.conf or run as a \
+             system user, and restart the node at a quiet time (at once if they cannot be joined any more: then nobody who \
+             dies can be replaced)"
+        );
     }
 
     /// Notices that the node has become ready.
     fn advance_start(&mut self) {
-        if !matches!(self.phase, Phase::Starting) || !self.has_ready_workers() {
+        let are_services_known = self.is_prepared || self.registry_fault.is_some();
+        if !matches!(self.phase, Phase::Starting) || !are_services_known || !self.has_ready_workers() {
             return;
         }
-        // A place whose child failed already is left to the back-off, so that one bad place does not keep the others.
+        // A place whose child failed already is left to the back-off, so that one bad place does not keep the others. A
+        // node that was taken over serves with what it has.
         let is_settled = |place: &Place| {
-            place.is_ready() || (place.kind.is_worker() && place.back_off.early_deaths_count() > 0)
+            let has_failed = place.back_off.early_deaths_count() > 0;
+            place.is_ready()
+                || place.kind.is_spare()
+                || (has_failed && (place.kind.is_worker() || self.is_adopted))
         };
         if !self.places.iter().all(is_settled) {
             return;
         }
         self.phase = Phase::Serving;
-        self.segments.control().processes()[0].set_state(ProcessState::Idle);
+        let state = if self.drain == Drain::None { ProcessState::Idle } else { ProcessState::Draining };
+        self.segments.control().processes()[0].set_state(state);
         tracing::debug!("node ready");
         (self.ready)();
         tell(&[NotifyState::Ready]);
     }
 
-    /// Gives the start up, with the reason.
+    /// Gives the start up, with the reason. A node that was running is never given up.
     pub(crate) fn fail(&mut self, error: SupervisorError) {
+        if self.is_adopted {
+            tracing::error!(%error, "the node serves on with what it has");
+            return;
+        }
         tracing::error!(%error, "the node cannot be started");
         self.failure.get_or_insert(error);
         self.stop(true);
-    }
-}
-
-/// What has to be open before the first child is started.
-struct Descriptors {
-    poller: Poller,
-    signals: SignalFd,
-    timer: Timer,
-    admin: Admin,
-    listeners: Listeners,
-    doorbells: Vec<EventFd>,
-}
-
-impl Descriptors {
-    fn open(settings: &Settings) -> Result<Self, SupervisorError> {
-        let system = |call| move |cause| SupervisorError::System { call, cause };
-        let poller = Poller::new().map_err(system("epoll_create"))?;
-        let signals = SignalFd::new(&SIGNALS).map_err(system("signalfd"))?;
-        let timer = Timer::periodic(settings.supervisor.tick).map_err(system("timerfd_create"))?;
-        let add = |result: std::io::Result<()>| result.map_err(system("epoll_ctl"));
-        add(poller.add(&signals, Token::Signals.bits(), Interest::READABLE))?;
-        add(poller.add(&timer, Token::Timer.bits(), Interest::READABLE))?;
-        let doorbells = (0..settings.comm.threads)
-            .map(|_| EventFd::new())
-            .collect::<Result<_, _>>()
-            .map_err(system("eventfd"))?;
-        let listeners = Listeners::open(settings)?;
-        let admin = Admin::listen(settings.admin_socket(), &poller)?;
-        Ok(Self { poller, signals, timer, admin, listeners, doorbells })
     }
 }

@@ -4,7 +4,7 @@
 //! *Comm*: new requests get 204; the communication process sends what it owes and leaves, while workers finish what
 //! is queued. *Workers*: they leave. *Kill*: whoever is left when the time is over.
 
-use std::time::Duration;
+use std::path::PathBuf;
 
 use gantry_segment::ProcessState;
 use gantry_sys::atomic::Ordering::{Relaxed, Release};
@@ -14,12 +14,14 @@ use sd_notify::NotifyState;
 
 use crate::SupervisorError;
 use crate::children::{Ending, Life, Reason};
-use crate::node_segments::{queued_count, remove_unless_needed, unprocessed_count};
+use crate::folder::forget_segments;
+use crate::limits::KILL_LIMIT;
+use crate::living::{end_processes, living_keepers};
+use crate::node_segments::{queued_count, remove, remove_unless_needed, unprocessed_count};
 use crate::notify::tell;
 use crate::reap::wake_all;
-use crate::run::{Exit, Phase, Supervisor};
+use crate::run::{End, Phase, Supervisor};
 use crate::time::after;
-use crate::watch::signal;
 
 /// How far a drain without a stop is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +64,10 @@ impl Stop {
     }
 }
 
-/// How long a killed child is waited for; longer only if it hangs in the kernel.
-const KILL_LIMIT: Duration = Duration::from_secs(5);
+/// Value of `ProcessRow::leave`: leave when nothing is left to do.
+pub(crate) const LEAVE: u32 = 1;
+/// Value of `ProcessRow::leave`: leave at once and leave the connections to the successor.
+pub(crate) const HAND_OVER: u32 = 2;
 
 /// Values of `NodeRow::draining`.
 const SERVING: u32 = 0;
@@ -176,7 +180,7 @@ impl Supervisor {
     fn let_leave(&self, is_meant: impl Fn(bool) -> bool) {
         let control = self.segments.control();
         for place in self.places.iter().filter(|place| is_meant(place.kind.is_worker())) {
-            control.processes()[usize::from(place.row)].leave.store(1, Release);
+            control.processes()[usize::from(place.row)].leave.store(LEAVE, Release);
         }
         wake_all(control, &self.doorbells);
     }
@@ -199,9 +203,23 @@ impl Supervisor {
     pub(crate) fn kill_without_loop(&mut self) {
         self.helpers.end_all(&self.poller, clock::monotonic_ns());
         for running in self.places.iter().filter_map(|place| place.running()) {
-            signal(running.pid, Signal::SIGKILL);
+            running.signal(Signal::SIGKILL);
             let _dead = running.pidfd.wait(Some(KILL_LIMIT));
         }
+        self.end_keepers();
+    }
+
+    /// Ends the keepers: what they hold is nobody's any more.
+    fn end_keepers(&mut self) {
+        let keepers = living_keepers(self.segments.control());
+        if let Err(error) = end_processes(&keepers, KILL_LIMIT) {
+            tracing::error!(%error, "a keeper is left; it holds connections that nobody serves");
+            return;
+        }
+        for keeper in self.segments.control().keepers() {
+            keeper.clear();
+        }
+        self.reap_strangers();
     }
 
     fn end(&mut self) {
@@ -211,31 +229,56 @@ impl Supervisor {
         }
         self.answer_pending(now_ns);
         let before = std::mem::replace(&mut self.phase, Phase::Ended);
-        self.exit = match before {
-            Phase::Stopping(stop) if stop.is_now => Exit::Now,
+        self.end = match before {
+            Phase::Stopping(stop) if stop.is_now => End::Now,
             Phase::Stopping(stop) if stop.killed_count > 0 => {
-                Exit::Killed { processes_count: stop.killed_count }
+                End::Killed { processes_count: stop.killed_count }
             }
-            _ => Exit::Drained,
+            _ => End::Drained,
         };
     }
 
+    /// Leaves the node to another program, which this process will execute: the loop ends, and nobody else does.
+    pub(crate) fn leave_to(&mut self, executable: PathBuf) {
+        let now_ns = clock::monotonic_ns();
+        for task in self.helpers.end_all(&self.poller, now_ns) {
+            self.give_up(task);
+        }
+        self.phase = Phase::Ended;
+        self.end = End::Upgrade(executable);
+    }
+
     /// Removes what must not outlive the node, and gives its end.
-    pub(crate) fn finish(self) -> Result<Exit, SupervisorError> {
+    pub(crate) fn finish(mut self) -> Result<End, SupervisorError> {
+        if matches!(self.end, End::Upgrade(_)) {
+            // The successor finds the sockets in the communication process.
+            if let Some(listeners) = &mut self.listeners {
+                listeners.keep_files();
+            }
+            return Ok(self.end);
+        }
+        self.end_keepers();
         self.admin.remove_file();
-        drop(self.listeners);
+        self.listeners = None;
         let control = self.segments.control();
-        control.processes()[0].set_state(ProcessState::Free);
-        if self.exit == Exit::Now && self.failure.is_none() {
+        let row = &control.processes()[0];
+        row.set_state(ProcessState::Free);
+        let _is_closed = row.end_life(row.life());
+        let is_given_up = self.end == End::Now && self.failure.is_none();
+        let is_removed = if is_given_up {
             let given_up_count = unprocessed_count(control);
             if given_up_count > 0 {
                 tracing::warn!(given_up_count, "accepted requests are given up");
             }
-            self.segments.remove()?;
+            remove(&self.segments)?;
+            true
         } else {
-            remove_unless_needed(&self.segments)?;
+            remove_unless_needed(&self.segments)?
+        };
+        if is_removed {
+            forget_segments(&self.settings);
         }
-        self.failure.map_or(Ok(self.exit), Err)
+        self.failure.map_or(Ok(self.end), Err)
     }
 
     fn set_draining(&self, value: u32) {

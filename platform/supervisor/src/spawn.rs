@@ -2,18 +2,20 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use gantry_message::Queue;
 use gantry_ring::Owner;
 use gantry_segment::{ProcessRow, ProcessState};
 use gantry_sys::atomic::Ordering::Relaxed;
 use gantry_sys::clock;
 use gantry_sys::epoll::Interest;
-use gantry_sys::process::{Output, PidFd, Spawn, start_ticks};
+use gantry_sys::process::{Output, PidFd, Spawn, reap};
+use gantry_sys::signal::Signal;
 
-use crate::children::{ChildKind, Life, Place, Running};
+use crate::children::{Life, Place, Running};
 use crate::limits::{STDERR_FILE_BYTES_MAX, STDERR_QUOTE_BYTES_MAX};
 use crate::run::Supervisor;
 use crate::time::after;
@@ -51,30 +53,54 @@ impl Supervisor {
         spawn.arg("-c").arg(&self.settings.file).arg(place.kind.sub_command);
         spawn.args(["--handoff", &self.segments.handoff().to_string()]);
         spawn.args(["--row", &place.row.to_string(), "--epoch", &epoch.to_string()]);
-        if let Some(queue) = place.kind.queue {
-            spawn.args(["--queue", queue.name()]);
+        if place.kind.is_worker() {
+            // A spare takes from either queue, once it is told which.
+            spawn.args(["--queue", place.kind.queue.map_or("any", Queue::name)]);
         } else if let Some(listeners) = &self.listeners {
-            spawn.args(["--listeners", &listeners.argument()]);
-            for socket in listeners.descriptors() {
-                spawn.inherit(socket);
+            // While the node only stops there are none: what is connected is served, and nobody else.
+            let first = first_listener_number(self.doorbells.len());
+            spawn.args(["--listeners", &listeners.argument(first)]);
+            for (socket, number) in listeners.descriptors().zip(first..) {
+                spawn.inherit_as(socket, number);
             }
         }
-        let numbers: Vec<String> = self.doorbells.iter().map(|bell| bell.as_raw_fd().to_string()).collect();
+        let doorbells = || self.doorbells.iter().zip(FIRST_DOORBELL_NUMBER..);
+        let numbers: Vec<String> = doorbells().map(|(_, number)| number.to_string()).collect();
         spawn.args(["--doorbells", &numbers.join(",")]);
-        for doorbell in &self.doorbells {
-            spawn.inherit(doorbell);
+        for (doorbell, number) in doorbells() {
+            spawn.inherit_as(doorbell, number);
         }
         spawn.own_group().stdout(Output::Null).stderr(Output::File(stderr.as_fd()));
         let child = spawn.spawn().map_err(io::Error::other)?;
+        let running = Running::new(child.pid, PidFd::from(child.pidfd), epoch, now_ns);
+        // Before the life is taken: a row that names a pid then says which process of that number it is.
+        row.start_ticks.store(running.start_ticks, Relaxed);
         // The child takes its life too; taken here as well, so that the row names it even if it never runs.
         if let Err(life) = row.take_life(epoch, child.pid.unsigned_abs()) {
             tracing::error!(row = place.row, epoch, ?life, "somebody else took the life of a child");
         }
-        row.start_ticks.store(start_ticks(child.pid).unwrap_or(0), Relaxed);
-        let pidfd = PidFd::from(child.pidfd);
-        self.poller.add(&pidfd, Token::Child(place.row).bits(), Interest::READABLE)?;
-        Ok(Running { pid: child.pid, pidfd, epoch, started_ns: now_ns, ready_ns: None, ending: None })
+        let watched = self.poller.add(&running.pidfd, Token::Child(place.row).bits(), Interest::READABLE);
+        match watched {
+            Ok(()) => Ok(running),
+            Err(error) => {
+                // Nobody would notice its end. It is dead before its row is used again.
+                running.signal(Signal::SIGKILL);
+                let _dead = running.pidfd.wait(None);
+                let _status = reap(running.pid);
+                let _is_closed = row.end_life(row.life());
+                Err(error)
+            }
+        }
     }
+}
+
+/// Number of the first doorbell in every child. The numbers are the same in every life and every child, so that a
+/// supervisor that starts while children live can take the descriptors from them by number.
+pub(crate) const FIRST_DOORBELL_NUMBER: RawFd = 3;
+
+/// Number of the first listener in the communication process: they follow the doorbells.
+pub(crate) fn first_listener_number(doorbells_count: usize) -> RawFd {
+    FIRST_DOORBELL_NUMBER + RawFd::try_from(doorbells_count).unwrap_or(RawFd::MAX / 2)
 }
 
 /// Prepares a row for its next life and gives that life's number. The row's last owner is dead and recovered.
@@ -108,7 +134,9 @@ fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
 
 /// Where the standard error of a child goes: panics, and what libraries print.
 fn stderr_file(folder: &Path, place: &Place) -> PathBuf {
-    folder.join(format!("{}-{}.stderr", place.kind.word, place.row))
+    // A spare becomes another kind of worker in the same row.
+    let word = if place.kind.is_worker() { "worker" } else { place.kind.word };
+    folder.join(format!("{word}-{}.stderr", place.row))
 }
 
 /// Opened to append, so that what an earlier life said stays; begun anew when it has grown long.
@@ -137,27 +165,13 @@ pub(crate) fn last_words(folder: &Path, place: &Place) -> String {
     }
 }
 
-impl ChildKind {
-    /// Whether it runs services.
-    pub(crate) fn is_worker(&self) -> bool {
-        self.queue.is_some()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::back_off::BackOff;
     use crate::children::READ_WORKER;
 
     fn place() -> Place {
-        Place {
-            kind: &READ_WORKER,
-            row: 2,
-            life: Life::Vacant { not_before_ns: 0 },
-            back_off: BackOff::default(),
-            was_started: false,
-        }
+        Place::vacant(&READ_WORKER, 2)
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use gantry_message::{Queue, ServiceNumber};
 use gantry_ring::{Blocks, Slots, State};
-use gantry_segment::{Control, ProcessState};
+use gantry_segment::{Control, ProcessState, Role};
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
 use gantry_sys::clock;
 use gantry_sys::process::memory;
@@ -12,6 +12,7 @@ use gantry_sys::shm::{self, SegmentId};
 use serde_json::{Value, json};
 
 use crate::children::{Life, Place};
+use crate::living::{LivingProcess, living_keepers, living_processes};
 use crate::node_row::level_of;
 use crate::run::{Phase, Supervisor};
 use crate::shutdown::Drain;
@@ -60,6 +61,10 @@ impl Supervisor {
             "segments": self.segment_facts(),
             "counters": counters(control),
             "needs_restart": self.needs_restart,
+            "executable": self.executable.to_string_lossy(),
+            "upgrade": self.upgrade_state(),
+            "segments_removed": self.are_segments_removed,
+            "registry_fault": self.registry_fault.as_ref().map(|(reason, _)| reason),
         });
         if !waiting.is_empty() {
             status["waiting"] = Value::from(waiting);
@@ -68,18 +73,24 @@ impl Supervisor {
     }
 
     fn processes(&self) -> Vec<Value> {
+        let control = self.segments.control();
+        let row = &control.processes()[0];
         let own = json!({
             "role": "supervisor",
             "queue": null,
             "row": 0,
             "pid": std::process::id(),
-            "state": self.segments.control().processes()[0].state().name(),
-            "restarts": 0,
+            "state": row.state().name(),
+            "restarts": row.restarts.load(Relaxed),
             "service": null,
             "memory": memory_of(i32::try_from(std::process::id()).unwrap_or(0)),
         });
-        let children = self.places.iter().filter_map(|place| process(self.segments.control(), place));
-        std::iter::once(own).chain(children).collect()
+        // By kind, since a spare may have any row.
+        let mut places: Vec<&Place> = self.places.iter().collect();
+        places.sort_by_key(|place| (place.kind.role as u32, place.row));
+        let children = places.into_iter().filter_map(|place| process(control, place));
+        let keepers = living_keepers(control).into_iter().map(|keeper| of_keeper(keeper.pid));
+        std::iter::once(own).chain(children).chain(keepers).collect()
     }
 
     fn blocks(&self) -> Vec<Value> {
@@ -201,6 +212,52 @@ fn process(control: &Control, place: &Place) -> Option<Value> {
         "versions_held": row.versions_held.load(Relaxed),
         "memory": memory_of(running.pid),
     }))
+}
+
+/// A keeper does nothing but hold sockets.
+fn of_keeper(pid: i32) -> Value {
+    json!({
+        "role": "keeper",
+        "queue": null,
+        "row": null,
+        "pid": pid,
+        "state": "idle",
+        "restarts": 0,
+        "service": null,
+        "memory": memory_of(pid),
+    })
+}
+
+/// The processes of a node that live, as their rows tell; for commands that look at it while no supervisor answers.
+#[must_use]
+pub fn living_rows(control: &Control) -> Value {
+    let row_of = |process: &LivingProcess| {
+        if process.is_keeper {
+            return of_keeper(process.pid);
+        }
+        let row = &control.processes()[usize::from(process.row)];
+        let (word, queue) = match process.role {
+            Role::Supervisor => ("supervisor", None),
+            Role::Comm => ("comm", None),
+            Role::ReadWorker => ("worker", Some(Queue::Read)),
+            Role::WriteWorker => ("worker", Some(Queue::Write)),
+            Role::Spare => ("spare", None),
+            Role::None => ("process", None),
+        };
+        let service = row.running_service.load(Relaxed);
+        let is_busy = row.state() == ProcessState::Busy && service != 0;
+        json!({
+            "role": word,
+            "queue": queue.map(Queue::name),
+            "row": process.row,
+            "pid": process.pid,
+            "state": row.state().name(),
+            "restarts": row.restarts.load(Relaxed),
+            "service": is_busy.then_some(service),
+            "requests": row.requests_count.load(Relaxed),
+        })
+    };
+    living_processes(control).iter().map(row_of).collect()
 }
 
 /// A place that waits to be filled.

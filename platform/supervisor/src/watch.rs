@@ -5,7 +5,6 @@ use gantry_message::Queue;
 use gantry_segment::{Control, ProcessRow, ProcessState};
 use gantry_settings::{SupervisorSettings, WorkersSettings};
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
-use gantry_sys::process::signal_group;
 use gantry_sys::signal::Signal;
 
 use crate::SupervisorError;
@@ -54,28 +53,36 @@ impl Supervisor {
         self.fill_places(now_ns);
     }
 
-    /// Starts a child in every vacant place whose time has come.
+    /// Fills every vacant place whose time has come: by a spare that is ready, else by a new child. Spares themselves come
+    /// last.
     pub(crate) fn fill_places(&mut self, now_ns: u64) {
-        for index in 0..self.places.len() {
-            let is_due =
-                matches!(self.places[index].life, Life::Vacant { not_before_ns } if now_ns >= not_before_ns);
-            if is_due && self.is_wanted(index) {
-                self.spawn(index);
+        for are_spares in [false, true] {
+            for index in 0..self.places.len() {
+                let is_vacant = matches!(self.places[index].life, Life::Vacant { .. });
+                if !is_vacant || self.places[index].kind.is_spare() != are_spares || self.seat_spare(index) {
+                    continue;
+                }
+                let is_due = matches!(self.places[index].life, Life::Vacant { not_before_ns } if now_ns >= not_before_ns);
+                if is_due && self.is_wanted(index) {
+                    self.spawn(index);
+                }
             }
         }
     }
 
     /// Whether the node wants this place filled now.
-    fn is_wanted(&self, index: usize) -> bool {
-        let is_worker = self.places[index].kind.is_worker();
+    pub(crate) fn is_wanted(&self, index: usize) -> bool {
+        let kind = self.places[index].kind;
+        let (is_worker, is_spare) = (kind.is_worker(), kind.is_spare());
         match &self.phase {
             Phase::Preparing | Phase::Ended => false,
             // Nobody is accepted before there is somebody to serve them.
-            Phase::Starting => is_worker || self.has_ready_workers(),
+            // Spares come when there is time for them.
+            Phase::Starting => (is_worker && !is_spare) || self.is_adopted || self.has_ready_workers(),
             Phase::Serving => true,
             Phase::Stopping(stop) => {
                 if is_worker {
-                    stop.wants_workers()
+                    stop.wants_workers() && !is_spare
                 } else {
                     stop.wants_comm()
                 }
@@ -169,7 +176,7 @@ impl Watch<'_> {
                     because,
                     "child is asked to end"
                 );
-                signal(running.pid, Signal::SIGTERM);
+                running.signal(Signal::SIGTERM);
             }
             Verdict::Kill(reason) => {
                 running.ending = Some(Ending { reason, kill_at_ns: self.now_ns, is_killed: true });
@@ -182,17 +189,9 @@ impl Watch<'_> {
                     because,
                     "child is killed"
                 );
-                signal(running.pid, Signal::SIGKILL);
+                running.signal(Signal::SIGKILL);
             }
         }
-    }
-}
-
-/// Signals the whole group of a child. The child is unreaped, so the group's number is its own; that the group has just
-/// ended is no fault.
-pub(crate) fn signal(pid: i32, signal: Signal) {
-    if let Err(error) = signal_group(pid, signal) {
-        tracing::debug!(pid, %error, "a group cannot be signalled; it has probably ended");
     }
 }
 
@@ -203,7 +202,7 @@ mod tests {
     use gantry_sys::process::PidFd;
     use std::path::Path;
 
-    use crate::children::{Running, places};
+    use crate::children::{Running, Seats, places};
     use crate::testing::small_dimensions;
 
     const SECOND_NS: u64 = 1_000_000_000;
@@ -213,17 +212,12 @@ mod tests {
         let text = "[workers]\nread = 1\nwrite = 1\n[supervisor]\nheartbeat_timeout = \"2s\"\nready_timeout = \"5s\"\n";
         let settings = Settings::from_text(text, Path::new("/tmp/gantry.toml")).unwrap();
         let control = Control::heap(small_dimensions()).unwrap();
-        let mut places = places(&settings.workers);
+        let mut places = places(Seats::of(&settings.workers), Vec::new(), 8);
         let pid = i32::try_from(std::process::id()).unwrap();
         for place in &mut places {
-            place.life = Life::Running(Running {
-                pid,
-                pidfd: PidFd::open(pid).unwrap(),
-                epoch: 1,
-                started_ns: 10 * SECOND_NS,
-                ready_ns: Some(10 * SECOND_NS),
-                ending: None,
-            });
+            let mut running = Running::new(pid, PidFd::open(pid).unwrap(), 1, 10 * SECOND_NS);
+            running.ready_ns = Some(10 * SECOND_NS);
+            place.life = Life::Running(running);
         }
         (settings, control, places)
     }

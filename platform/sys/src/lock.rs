@@ -2,11 +2,14 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+use crate::process::take_inherited;
 
 /// How often a file that vanishes between opening and locking is opened again; more often than that somebody
 /// plays with us.
@@ -115,8 +118,42 @@ impl PidFile {
         }
         let text = format!("{}\n", std::process::id());
         file.set_len(0).map_err(failed("truncate"))?;
+        file.rewind().map_err(failed("seek"))?;
         file.write_all(text.as_bytes()).map_err(failed("write"))?;
         Ok(Some(Self { file }))
+    }
+
+    /// Lets the lock outlive an exec of this process, and gives the number of the descriptor that carries it; the new
+    /// program calls [`take_over`](Self::take_over) with it. There is no moment at which nobody has the lock.
+    ///
+    /// Programs that are started (rather than executed in place) meanwhile inherit it too.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn pass_over_exec(&self) -> io::Result<RawFd> {
+        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(self.file.as_raw_fd())
+    }
+
+    /// The exec did not come about: programs that are started no longer inherit the lock.
+    ///
+    /// # Errors
+    /// None that is known.
+    pub fn keep_from_exec(&self) -> io::Result<()> {
+        fcntl(&self.file, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+        Ok(())
+    }
+
+    /// Takes over the lock that this process had before it executed this program, from the descriptor `number`.
+    ///
+    /// # Errors
+    /// [`LockError`] if the descriptor was not handed on, or is not the locked file at `path`.
+    pub fn take_over(path: &Path, number: RawFd) -> Result<Self, LockError> {
+        let failed = |call| move |cause: io::Error| LockError::File { path: path.to_owned(), call, cause };
+        let descriptor = take_inherited(number).map_err(failed("take over"))?;
+        // Locking again what the same open file has locked already changes nothing.
+        Self::lock(File::from(descriptor), path)?
+            .ok_or_else(|| failed("take over")(io::Error::other("it is another file now")))
     }
 
     /// Tells who has the file at `path`, without disturbing anybody who is just trying to lock it.
@@ -254,6 +291,22 @@ mod tests {
         assert!(PidFile::lock(opened.try_clone().unwrap(), &path).unwrap().is_none());
         let _replaced = PidFile::acquire(&path).unwrap();
         assert!(PidFile::lock(opened, &path).unwrap().is_none());
+    }
+
+    /// What happens at an exec, without one: the descriptor stays open and its owner is forgotten.
+    #[test]
+    fn lock_passed_over_an_exec_is_the_same_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gantry.pid");
+        let held = PidFile::acquire(&path).unwrap();
+        assert!(PidFile::take_over(&path, held.file.as_raw_fd()).is_err(), "it is not handed on yet");
+        let number = held.pass_over_exec().unwrap();
+        std::mem::forget(held);
+        let taken = PidFile::take_over(&path, number).unwrap();
+        assert_eq!(PidFile::acquire(&path).unwrap_err().held_by(), Some(own_pid()));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", own_pid()));
+        drop(taken);
+        PidFile::acquire(&path).unwrap();
     }
 
     #[test]

@@ -2,15 +2,22 @@
 //! and the last words of a process that crashes.
 
 mod fatal;
+mod interrupted;
+mod modules;
 
+use core::ffi::c_void;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
 
 use core::sync::atomic::{AtomicBool, Ordering};
+use nix::errno::Errno;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, sigaction};
 use nix::sys::signalfd::SfdFlags;
 
 pub use fatal::{alternate_stack, on_exit, on_fatal};
+pub use interrupted::{Interrupted, thread_id, walk_own_stack, warm_up_stack_walk};
+pub use modules::{LoadedModule, loaded_modules};
 pub use nix::sys::signal::Signal;
 
 /// Holds signals back from the calling thread, and from threads that it starts afterwards.
@@ -47,6 +54,9 @@ pub fn ignore(signal: Signal) -> io::Result<()> {
 /// Whether SIGTERM came; written by a signal handler. Not loom's even in a model: a handler needs a `static`.
 static TERMINATE: AtomicBool = AtomicBool::new(false);
 
+/// What else the handler of SIGTERM calls.
+static ON_TERMINATE: OnceLock<fn(&Interrupted)> = OnceLock::new();
+
 /// Makes SIGTERM set a flag instead of ending the process, and returns the flag.
 ///
 /// The signal interrupts the wait ([`WaitResult::Interrupted`](crate::futex::WaitResult), `EINTR`) of one
@@ -54,15 +64,39 @@ static TERMINATE: AtomicBool = AtomicBool::new(false);
 /// between the look and the wait does not, and other threads notice nothing: give their waits a limit, or use
 /// a [`SignalFd`]. Calling it again returns the same flag.
 pub fn terminate_flag() -> &'static AtomicBool {
-    extern "C" fn note(_signal: libc::c_int) {
-        // Relaxed: the flag stands for itself, and nothing else is read because of it.
-        TERMINATE.store(true, Ordering::Relaxed);
-    }
-    // Without SA_RESTART, which would put the interrupted wait back to sleep.
-    let action = SigAction::new(SigHandler::Handler(note), SaFlags::empty(), SigSet::empty());
-    // SAFETY: the handler only stores into a static atomic, which is safe at any moment.
+    // Without SA_RESTART, which would put the interrupted wait back to sleep. On the alternate stack, so that a
+    // service that has used up its own is not hit by the handler.
+    let handler = SigHandler::SigAction(terminate);
+    let action = SigAction::new(handler, SaFlags::SA_ONSTACK, SigSet::empty());
+    // SAFETY: the handler does nothing but atomic loads and stores, and what `on_terminate` was given, whose author
+    // was told there what it may do.
     unsafe { sigaction(Signal::SIGTERM, &action) }.expect("SIGTERM can be caught on every Linux");
     &TERMINATE
+}
+
+/// Has `note` called too, with where the thread was, when SIGTERM comes and sets the [flag](terminate_flag).
+///
+/// The interrupted thread goes on afterwards, as if nothing had happened. `note` may only do what is
+/// async-signal-safe, as that of [`on_fatal`] may.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] if a function was registered before; the first one stays.
+pub fn on_terminate(note: fn(&Interrupted)) -> io::Result<()> {
+    ON_TERMINATE.set(note).map_err(|_| {
+        io::Error::new(io::ErrorKind::AlreadyExists, "the process has a function for SIGTERM already")
+    })
+}
+
+extern "C" fn terminate(signal: libc::c_int, _info: *mut libc::siginfo_t, context: *mut c_void) {
+    // Relaxed: the flag stands for itself, and nothing else is read because of it.
+    TERMINATE.store(true, Ordering::Relaxed);
+    let Some(note) = ON_TERMINATE.get() else { return };
+    // Who was interrupted may be between a failed call and the look at its error.
+    let error = Errno::last_raw();
+    // SAFETY: this is the handler, and that is the context that the kernel gave it.
+    let interrupted = unsafe { Interrupted::new(signal, context) };
+    note(&interrupted);
+    Errno::set_raw(error);
 }
 
 /// A signal that came, and from whom.

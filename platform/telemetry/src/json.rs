@@ -1,6 +1,6 @@
 //! A record as one line of JSON.
 
-use crate::values::{Value, Values};
+use crate::values::{MESSAGE, Value, Values};
 use jiff::Timestamp;
 use std::fmt::{self, Write};
 use tracing::{Event, Level, Subscriber};
@@ -60,7 +60,7 @@ where
         let (mut message, mut fields) = (String::new(), String::new());
         let mut result = Ok(());
         event.record(&mut Values::new(|name, value| {
-            let written = if name == "message" {
+            let written = if name == MESSAGE {
                 quote_value(&mut message, value)
             } else {
                 member(&mut fields, name, value)

@@ -1,7 +1,7 @@
 //! A record as plain text, for people who look at standard error.
 
 use crate::json::word;
-use crate::values::{Value, Values};
+use crate::values::{MESSAGE, Value, Values};
 use jiff::Timestamp;
 use std::fmt;
 use tracing::{Event, Subscriber};
@@ -29,7 +29,7 @@ where
         let metadata = event.metadata();
         let (mut message, mut fields) = (String::new(), String::new());
         event.record(&mut Values::new(|name, value| match (name, value) {
-            ("message", Value::Text(text) | Value::Bare(text)) => visible(&mut message, text),
+            (MESSAGE, Value::Text(text) | Value::Bare(text)) => visible(&mut message, text),
             (name, Value::Bare(bare)) => fields.push_str(&format!(" {name}={bare}")),
             (name, Value::Text(text)) => fields.push_str(&format!(" {name}={text:?}")),
         }));

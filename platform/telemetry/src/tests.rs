@@ -116,6 +116,34 @@ fn record_without_a_message_and_record_within_spans_are_whole() {
     assert_eq!(record["spans"], serde_json::json!(["request{id=7}"]));
 }
 
+/// Method: the line itself is looked at too, since a reader of JSON takes the last of two keys without a word.
+#[test]
+fn field_with_the_name_of_the_message_or_of_another_field_keeps_its_value_under_a_name_of_its_own() {
+    let log = log_with(|_| {});
+    log.record(|| {
+        tracing::error!(message = "field", "said {}", 1);
+        tracing::error!(message = 7, field.message = 8, plate = 1, plate = 2, plate = 3, "said 2");
+        tracing::error!(message = "said 3", message = true, message = false);
+    });
+    let records = log.records();
+    let [first, second, third] = records.as_slice() else { panic!("{records:?}") };
+    assert_eq!(log.messages(), ["said 1", "said 2", "said 3"]);
+    assert_eq!(first["fields"], serde_json::json!({ "field.message": "field" }));
+    let fields = serde_json::json!({
+        "field.message": 7, "field.message.2": 8, "plate": 1, "plate.2": 2, "plate.3": 3
+    });
+    assert_eq!(second["fields"], fields);
+    assert_eq!(third["fields"], serde_json::json!({ "field.message": true, "field.message.2": false }));
+    for (line, record) in log.text().lines().zip(&records) {
+        assert_eq!(line.len(), written_length(record), "no key is there twice: {line}");
+    }
+}
+
+/// Bytes of a record without blanks between its parts.
+fn written_length(record: &Value) -> usize {
+    record.to_string().len()
+}
+
 #[test]
 fn error_is_recorded_with_all_its_causes() {
     let log = log_with(|_| {});

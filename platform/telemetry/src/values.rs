@@ -1,5 +1,6 @@
 //! The values of a record, as text of bounded length.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
@@ -18,21 +19,28 @@ pub(crate) enum Value<'v> {
     Bare(&'v str),
 }
 
-/// Hands each value of a record on, cut where the record would become too long.
+/// The name under which a record's message comes. It comes first, so what follows under this name is a field.
+pub(crate) const MESSAGE: &str = "message";
+/// What a field is called that has the name of the message.
+const MESSAGE_FIELD: &str = "field.message";
+
+/// Hands each value of a record on, cut where the record would become too long, and each under a name of its own:
+/// nothing keeps a caller from giving two fields one name, or a field that of the message.
 pub(crate) struct Values<F> {
     room: usize,
     text: String,
+    names: Vec<Cow<'static, str>>,
     next: F,
 }
 
-impl<F: FnMut(&'static str, Value<'_>)> Values<F> {
+impl<F: FnMut(&str, Value<'_>)> Values<F> {
     pub(crate) fn new(next: F) -> Self {
-        Self { room: VALUES_BYTES_MAX, text: String::new(), next }
+        Self { room: VALUES_BYTES_MAX, text: String::new(), names: Vec::new(), next }
     }
 
     fn text(&mut self, field: &Field, value: fmt::Arguments<'_>) {
         self.write(value);
-        (self.next)(field.name(), Value::Text(&self.text));
+        self.hand_on(field, |text| Value::Text(text));
     }
 
     /// Numbers are never cut: they are short, and half a number would be another one.
@@ -41,7 +49,25 @@ impl<F: FnMut(&'static str, Value<'_>)> Values<F> {
         if self.text.write_fmt(value).is_ok() {
             self.room = self.room.saturating_sub(self.text.len());
         }
-        (self.next)(field.name(), Value::Bare(&self.text));
+        self.hand_on(field, |text| Value::Bare(text));
+    }
+
+    fn hand_on(&mut self, field: &Field, kind: fn(&str) -> Value<'_>) {
+        let name = self.own_name(field.name());
+        (self.next)(&name, kind(&self.text));
+        self.names.push(name);
+    }
+
+    /// `name`, or one made of it if it was handed on before.
+    fn own_name(&self, name: &'static str) -> Cow<'static, str> {
+        let is_free = |name: &str| self.names.iter().all(|taken| taken != name);
+        if is_free(name) {
+            return Cow::Borrowed(name);
+        }
+        let base = if name == MESSAGE { MESSAGE_FIELD } else { name };
+        let numbered = (2_u64..).map(|number| Cow::Owned(format!("{base}.{number}")));
+        let mut candidates = std::iter::once(Cow::Borrowed(base)).chain(numbered);
+        candidates.find(|name| is_free(name)).unwrap_or(Cow::Borrowed(base))
     }
 
     fn write(&mut self, value: fmt::Arguments<'_>) {
@@ -55,7 +81,7 @@ impl<F: FnMut(&'static str, Value<'_>)> Values<F> {
     }
 }
 
-impl<F: FnMut(&'static str, Value<'_>)> Visit for Values<F> {
+impl<F: FnMut(&str, Value<'_>)> Visit for Values<F> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.text(field, format_args!("{value:?}"));
     }

@@ -6,12 +6,13 @@ use std::time::Duration;
 use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 use gantry_message::ServiceNumber;
 use gantry_ring::Cursor;
+use gantry_segment::ProcessNote;
 use gantry_serials::Serials;
 use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
 
 use crate::reply::ReplyRoom;
 use crate::sources::Sources;
-use crate::sql::{self, Limit, Rows};
+use crate::sql::{self, BEGIN, DRAW, Limit, Noted, Rows};
 use crate::write::{Identity, Transaction, draw, on};
 
 /// The data source that serial numbers are drawn from.
@@ -22,6 +23,8 @@ pub(crate) const REQUEST_SOURCE: &str = "main";
 /// One call's view of the worker.
 pub(crate) struct Lent<'w, 'a> {
     pub(crate) number: ServiceNumber,
+    /// Where the running statement is noted.
+    pub(crate) note: &'w ProcessNote,
     pub(crate) sources: &'w mut Sources,
     pub(crate) serials: &'w mut Serials,
     pub(crate) cursors: &'w mut [Cursor],
@@ -36,6 +39,8 @@ pub(crate) struct Lent<'w, 'a> {
 impl Lent<'_, '_> {
     /// Opens the request's transaction on a source, if it is not open there yet.
     pub(crate) fn enter(&mut self, source: &str) -> Result<(), SqlError> {
+        // Where a database has one writer at a time, the wait for that place is here.
+        let _noted = (!self.transaction.is_on(source)).then(|| Noted::begin(self.note, source, BEGIN));
         self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit)
     }
 }
@@ -61,6 +66,7 @@ impl Lender for Lent<'_, '_> {
         self.enter(source)?;
         let params: Vec<_> = params.iter().map(sql::parameter).collect();
         let limit = self.limit.left();
+        let _noted = Noted::begin(self.note, source, text);
         let result = on(self.sources, source, |connection| connection.execute(text, &params, limit));
         result.map_err(|error| sql::error(&error))
     }
@@ -75,6 +81,7 @@ impl Lender for Lent<'_, '_> {
         self.enter(source)?;
         let params: Vec<_> = params.iter().map(sql::parameter).collect();
         let limit = self.limit.left();
+        let _noted = Noted::begin(self.note, source, text);
         let result =
             on(self.sources, source, |connection| connection.query(text, &params, rows_max as usize, limit));
         match result {
@@ -94,6 +101,7 @@ impl Lender for Lent<'_, '_> {
         }
         // The request's row comes first here too, so that a repeat is given the serials of the first time.
         self.enter(SERIAL_SOURCE).map_err(refuse)?;
+        let _noted = Noted::begin(self.note, SERIAL_SOURCE, DRAW);
         serials.extend(draw(self.sources, self.serials, SERIAL_SOURCE, kind, count, self.limit)?);
         Ok(())
     }

@@ -14,7 +14,7 @@ use crate::call::{Lent, REQUEST_SOURCE};
 use crate::outcome::{self, Question};
 use crate::reply::ReplyRoom;
 use crate::run::Worker;
-use crate::sql::Limit;
+use crate::sql::{COMMIT, Limit, Noted, RECORD};
 use crate::write::{self, Identity, Stopped, Transaction};
 
 /// Body of a 500 to the repeat of a write that is done, but whose reply was longer than what is recorded.
@@ -96,9 +96,12 @@ impl<'a> Worker<'a> {
             tracing::error!(service = %facts.service, "this worker does not hold the service's library; answered 103");
             return self.reply(slot, row, Status::ServiceStopped, &room);
         };
+        let library = instance.library().description();
+        self.note.begin_request(slot.to_bits(), &library.name, &library.version);
         let write = (facts.kind != Kind::Read).then(|| facts.identity(row));
         let mut lent = Lent {
             number: facts.service,
+            note: self.note,
             sources: &mut self.sources,
             serials: &mut self.serials,
             cursors: &mut self.cursors,
@@ -155,6 +158,7 @@ impl<'a> Worker<'a> {
         };
         let reply = called.room.to_vec();
         let kept_max = self.reply_bytes_max;
+        let noted = Noted::begin(self.note, called.transaction.source(), COMMIT);
         let finished =
             called.transaction.finish(&mut self.sources, identity, Status::Done.code(), &reply, kept_max);
         if let Err(error) = finished {
@@ -171,7 +175,9 @@ impl<'a> Worker<'a> {
             called.transaction.roll_back(&mut self.sources, &mut self.serials);
             return;
         }
-        match called.transaction.commit(&mut self.sources, &mut self.serials) {
+        let committed = called.transaction.commit(&mut self.sources, &mut self.serials);
+        drop(noted);
+        match committed {
             Ok(()) => self.finish(slot, row),
             Err(error) => {
                 tracing::error!(%error, "the commit failed");
@@ -194,6 +200,7 @@ impl<'a> Worker<'a> {
         }
         let reply = called.room.to_vec();
         let (code, kept_max) = (Status::Done.code(), self.reply_bytes_max);
+        let _noted = Noted::begin(self.note, REQUEST_SOURCE, RECORD);
         if let Err(error) =
             write::record_done(&mut self.sources, REQUEST_SOURCE, identity, code, &reply, kept_max)
         {
@@ -225,6 +232,7 @@ impl<'a> Worker<'a> {
         let Some(identity) = identity.filter(|_| status == Status::BusinessError) else { return status };
         let body = called.room.to_vec();
         let kept_max = self.reply_bytes_max;
+        let _noted = Noted::begin(self.note, called.transaction.source(), RECORD);
         let sources = &mut self.sources;
         match called.transaction.record_error(sources, identity, status.code(), &body, kept_max) {
             Ok(None) => status,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gantry_datasource::Access;
 use gantry_message::{Policy, Queue as QueueName, Status};
 use gantry_ring::{Blocks, Cursor, Doorbell, Owner, Queue, SlotRef, Slots};
-use gantry_segment::{CLASSES_MAX, ProcessRow, ProcessState, Segments, SlotRow};
+use gantry_segment::{CLASSES_MAX, ProcessNote, ProcessRow, ProcessState, Role, Segments, SlotRow};
 use gantry_serials::{SerialType, Serials};
 use gantry_settings::Settings;
 use gantry_sys::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use gantry_sys::{clock, process, signal};
 use crate::libraries::Libraries;
 use crate::reply::ReplyRoom;
 use crate::sources::Sources;
-use crate::{WorkerError, death_note};
+use crate::{WorkerError, death_note, modules};
 
 /// How long a worker sleeps at most before it shows that it is alive.
 const SLEEP_MAX: Duration = Duration::from_millis(500);
@@ -33,8 +33,8 @@ pub struct WorkerOptions {
     pub row: u8,
     /// The life number of that row which is this process's.
     pub epoch: u32,
-    /// Which queue it takes from.
-    pub queue: QueueName,
+    /// Which queue it takes from; `None` for a spare, which takes nothing until its row's role becomes that of a worker.
+    pub queue: Option<QueueName>,
     /// The configuration.
     pub settings: Settings,
     /// The eventfd of each I/O thread of the communication process.
@@ -52,9 +52,12 @@ pub(crate) struct Worker<'a> {
     pub(crate) libraries: Libraries,
     /// Where to look for a free block, for each class.
     pub(crate) cursors: Vec<Cursor>,
+    /// Where it says what it is doing, for those who look into its death.
+    pub(crate) note: &'a ProcessNote,
     /// The longest reply that is recorded whole, in bytes.
     pub(crate) reply_bytes_max: usize,
-    requests: Queue<'a>,
+    /// What it takes from; `None` while it is a spare.
+    requests: Option<Queue<'a>>,
     row: &'a ProcessRow,
     settings: Settings,
     doorbells: Vec<EventFd>,
@@ -83,11 +86,14 @@ pub fn run(options: WorkerOptions) -> Result<(), WorkerError> {
         options.settings,
         options.doorbells,
     )?;
-    death_note::install(worker.row)?;
+    death_note::install(worker.row, worker.note)?;
     worker.row.set_state(ProcessState::Starting);
     worker.follow_tables();
+    worker.sources.warm_up();
     worker.row.set_state(ProcessState::Idle);
-    worker.take_until_told_to_leave();
+    if worker.wait_for_a_role() {
+        worker.take_until_told_to_leave();
+    }
     worker.row.set_state(ProcessState::Stopping);
     Ok(())
 }
@@ -97,19 +103,18 @@ impl<'a> Worker<'a> {
         segments: &'a Segments,
         row_index: u8,
         epoch: u32,
-        queue: QueueName,
+        queue: Option<QueueName>,
         settings: Settings,
         doorbells: Vec<EventFd>,
     ) -> Result<Self, WorkerError> {
         let control = segments.control();
         let row = control.processes().get(usize::from(row_index));
         let row = row.filter(|row| row.take_life(epoch, std::process::id()).is_ok());
-        let Some(row) = row else { return Err(WorkerError::NotOurRow { row: row_index, epoch }) };
-        let slots = Slots::new(control.slots());
-        let (ring, access) = match queue {
-            QueueName::Read => (control.read_ring(), Access::ReadOnly),
-            QueueName::Write => (control.write_ring(), Access::ReadWrite),
+        let note = control.notes().get(usize::from(row_index));
+        let (Some(row), Some(note)) = (row, note) else {
+            return Err(WorkerError::NotOurRow { row: row_index, epoch });
         };
+        let slots = Slots::new(control.slots());
         let types: Vec<SerialType> =
             settings.serial.types.iter().map(|(name, kind)| serial_type(name, kind)).collect();
         Ok(Self {
@@ -117,13 +122,14 @@ impl<'a> Worker<'a> {
             slots,
             blocks: Blocks::of(control),
             owner: Owner::new(row_index, epoch),
-            sources: Sources::new(&settings, access)?,
+            sources: Sources::new(&settings, queue.map(access_of))?,
             serials: Serials::new(&types).map_err(|cause| WorkerError::Serials { cause })?,
             libraries: Libraries::default(),
             // Workers begin at different places, so that they do not fight for the same blocks.
             cursors: (0..CLASSES_MAX).map(|_| Cursor::at(usize::from(row_index) * 61)).collect(),
+            note,
             reply_bytes_max: usize::try_from(settings.idempotency.reply_bytes_max).unwrap_or(usize::MAX),
-            requests: Queue::requests(ring, slots),
+            requests: queue.map(|queue| requests_of(segments, queue)),
             row,
             settings,
             doorbells,
@@ -136,13 +142,43 @@ impl<'a> Worker<'a> {
         })
     }
 
+    /// Waits, with everything loaded, for as long as this is a spare. Gives whether there is work for it now; else it
+    /// was told to leave.
+    fn wait_for_a_role(&mut self) -> bool {
+        loop {
+            if self.requests.is_some() {
+                return true;
+            }
+            if self.is_told_to_leave() || self.has_grown_too_large() {
+                return false;
+            }
+            self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
+            if let Some(queue) = queue_of(self.row.role()) {
+                self.requests = Some(requests_of(self.segments, queue));
+                self.sources.decide(access_of(queue));
+                return true;
+            }
+            self.follow_tables();
+            let is_work = || {
+                queue_of(self.row.role()).is_some()
+                    || self.is_told_to_leave()
+                    || self.generation() != self.generation_seen
+            };
+            Doorbell::new(&self.row.bell).sleep(SLEEP_MAX, is_work);
+        }
+    }
+
     fn take_until_told_to_leave(&mut self) {
+        let Some(requests) = self.requests else { return };
         while !self.is_told_to_leave() && !self.has_grown_too_large() {
             self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
             self.follow_tables();
-            match self.requests.take(self.owner) {
+            match requests.take(self.owner) {
                 Some(slot) => self.serve(slot),
-                None => self.wait_for_work(),
+                None => {
+                    self.sources.close_unused();
+                    self.wait_for_work(requests);
+                }
             }
         }
     }
@@ -186,18 +222,17 @@ impl<'a> Worker<'a> {
         bytes > bytes_max
     }
 
-    fn wait_for_work(&self) {
+    fn wait_for_work(&self, requests: Queue<'_>) {
         let spin_ns = u64::try_from(self.settings.workers.spin.as_nanos()).unwrap_or(u64::MAX);
         let started_ns = clock::monotonic_ns();
         while clock::monotonic_ns() - started_ns < spin_ns {
-            if !self.requests.is_empty() {
+            if !requests.is_empty() {
                 return;
             }
             std::hint::spin_loop();
         }
-        let is_work = || {
-            !self.requests.is_empty() || self.is_told_to_leave() || self.generation() != self.generation_seen
-        };
+        let is_work =
+            || !requests.is_empty() || self.is_told_to_leave() || self.generation() != self.generation_seen;
         Doorbell::new(&self.row.bell).sleep(SLEEP_MAX, is_work);
     }
 
@@ -221,6 +256,7 @@ impl<'a> Worker<'a> {
         }
         self.generation_seen = generation;
         let is_whole = self.libraries.adopt(self.segments.control(), &self.settings);
+        modules::look();
         self.row.versions_held.store(self.libraries.held_count() as u32, Ordering::Relaxed);
         if is_whole {
             self.load_again_ns = 0;
@@ -299,6 +335,31 @@ impl<'a> Worker<'a> {
         if Doorbell::new(&thread.sleeping).claim_wake() {
             doorbell.signal();
         }
+    }
+}
+
+/// The queue that a process with this role takes from.
+fn queue_of(role: Role) -> Option<QueueName> {
+    match role {
+        Role::ReadWorker => Some(QueueName::Read),
+        Role::WriteWorker => Some(QueueName::Write),
+        Role::None | Role::Supervisor | Role::Comm | Role::Spare => None,
+    }
+}
+
+fn requests_of(segments: &Segments, queue: QueueName) -> Queue<'_> {
+    let control = segments.control();
+    let ring = match queue {
+        QueueName::Read => control.read_ring(),
+        QueueName::Write => control.write_ring(),
+    };
+    Queue::requests(ring, Slots::new(control.slots()))
+}
+
+fn access_of(queue: QueueName) -> Access {
+    match queue {
+        QueueName::Read => Access::ReadOnly,
+        QueueName::Write => Access::ReadWrite,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The data sources of a worker: opened when first used, opened again when broken.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+use gantry_datasource::requests::{self, RequestKey};
 use gantry_datasource::{
     Access, Connection, Mode, Source, SourceError, SqliteOptions, SqliteSource, Synchronous,
 };
@@ -10,26 +12,71 @@ use gantry_settings::{DataSettings, Settings};
 use crate::WorkerError;
 use crate::sql::Limit;
 
+/// How long the first question on a fresh connection may take.
+const QUESTION_LIMIT: Duration = Duration::from_secs(2);
+
 /// One data source and the connection that is kept between requests.
 struct Place {
     source: Box<dyn Source>,
     connection: Option<Box<dyn Connection>>,
+    /// A spare's second connection: it reads only, while `connection` may write too.
+    reading: Option<Box<dyn Connection>>,
 }
 
 /// All configured data sources.
 pub(crate) struct Sources {
     places: BTreeMap<String, Place>,
-    access: Access,
+    /// `None` while it is not decided what this worker does.
+    access: Option<Access>,
 }
 
 impl Sources {
-    /// The sources of the configuration; none is opened yet.
-    pub(crate) fn new(settings: &Settings, access: Access) -> Result<Self, WorkerError> {
+    /// The sources of the configuration; none is opened yet. Without `access` it is [decided](Self::decide) later.
+    pub(crate) fn new(settings: &Settings, access: Option<Access>) -> Result<Self, WorkerError> {
         let mut places = BTreeMap::new();
         for (name, data) in &settings.data {
-            places.insert(name.clone(), Place { source: source(name, data)?, connection: None });
+            let place = Place { source: source(name, data)?, connection: None, reading: None };
+            places.insert(name.clone(), place);
         }
         Ok(Self { places, access })
+    }
+
+    /// Opens every source for either use, if it is not decided yet which it will be, so that nothing is opened when a
+    /// spare is set to work. A source that cannot be opened now is opened when it is first used, as with any worker.
+    /// Blocks while connections are opened.
+    pub(crate) fn warm_up(&mut self) {
+        if self.access.is_some() {
+            return;
+        }
+        for (name, place) in &mut self.places {
+            for (access, connection) in
+                [(Access::ReadWrite, &mut place.connection), (Access::ReadOnly, &mut place.reading)]
+            {
+                match place.source.connect(access).and_then(used_once) {
+                    Ok(opened) => *connection = Some(opened),
+                    Err(error) => {
+                        tracing::warn!(source = name, %error, "a spare worker cannot open it yet; it is tried again when it is used");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Decides what the connections are used for from now on. Nothing is opened or closed.
+    pub(crate) fn decide(&mut self, access: Access) {
+        self.access = Some(access);
+        if access == Access::ReadOnly {
+            for place in self.places.values_mut() {
+                std::mem::swap(&mut place.connection, &mut place.reading);
+            }
+        }
+    }
+
+    /// Closes what was opened for the use that was not decided on. Cheap when there is nothing.
+    pub(crate) fn close_unused(&mut self) {
+        for place in self.places.values_mut() {
+            place.reading = None;
+        }
     }
 
     /// Names of all sources.
@@ -47,7 +94,7 @@ impl Sources {
             place.connection = None;
         }
         if place.connection.is_none() {
-            match place.source.connect(self.access) {
+            match place.source.connect(self.access.unwrap_or(Access::ReadOnly)) {
                 Ok(connection) => place.connection = Some(connection),
                 Err(error) => return Some(Err(error)),
             }
@@ -85,6 +132,15 @@ impl Sources {
     }
 }
 
+/// Asks one small question, since a driver reads the tables' definitions at the first one.
+fn used_once(mut connection: Box<dyn Connection>) -> Result<Box<dyn Connection>, SourceError> {
+    let nobody = RequestKey { caller: "-", request_id: "-" };
+    match requests::outcome(&mut *connection, nobody, QUESTION_LIMIT) {
+        Err(error) if !error.is_missing_table() => Err(error),
+        _ => Ok(connection),
+    }
+}
+
 fn source(name: &str, data: &DataSettings) -> Result<Box<dyn Source>, WorkerError> {
     match data {
         DataSettings::Sqlite(sqlite) => {
@@ -98,5 +154,47 @@ fn source(name: &str, data: &DataSettings) -> Result<Box<dyn Source>, WorkerErro
             Ok(Box::new(SqliteSource::new(name, options)))
         }
         other => Err(WorkerError::Driver { name: name.to_owned(), driver: other.driver().as_str() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_datasource::ValueRef;
+
+    fn sources(folder: &std::path::Path, access: Option<Access>) -> Sources {
+        let settings =
+            Settings::from_text("[node]\nstate_dir = \".\"\n", &folder.join("gantry.toml")).unwrap();
+        Sources::new(&settings, access).unwrap()
+    }
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_spare_opens_every_source_for_either_use_and_keeps_the_one_that_is_decided_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for (access, may_write) in [(Access::ReadOnly, false), (Access::ReadWrite, true)] {
+            let mut sources = sources(folder.path(), None);
+            sources.warm_up();
+            let is_whole = |place: &Place| place.connection.is_some() && place.reading.is_some();
+            assert!(!sources.places.is_empty() && sources.places.values().all(is_whole));
+            sources.decide(access);
+            sources.close_unused();
+            assert!(
+                sources.places.values().all(|place| place.connection.is_some() && place.reading.is_none())
+            );
+            let connection = sources.connection("main").unwrap().unwrap();
+            let params: [ValueRef<'_>; 0] = [];
+            let written = connection.execute("CREATE TABLE IF NOT EXISTS t (i BIGINT)", &params, LIMIT);
+            assert_eq!(written.is_ok(), may_write, "{written:?}");
+        }
+    }
+
+    #[test]
+    fn a_worker_whose_use_is_known_opens_nothing_before_it_is_needed() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut sources = sources(folder.path(), Some(Access::ReadWrite));
+        sources.warm_up();
+        assert!(sources.places.values().all(|place| place.connection.is_none() && place.reading.is_none()));
     }
 }

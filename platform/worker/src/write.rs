@@ -81,7 +81,7 @@ impl Transaction {
         if self.stopped.is_some() {
             return Err(aborted());
         }
-        if self.source.as_deref() == Some(source) || self.read.iter().any(|read| read == source) {
+        if self.is_on(source) {
             return Ok(());
         }
         let is_first = self.source.is_none();
@@ -121,6 +121,16 @@ impl Transaction {
                 Err(aborted())
             }
         }
+    }
+
+    /// Whether it is open on this source already.
+    pub(crate) fn is_on(&self, source: &str) -> bool {
+        self.source.as_deref() == Some(source) || self.read.iter().any(|read| read == source)
+    }
+
+    /// The source on which it was begun; empty when it was not.
+    pub(crate) fn source(&self) -> &str {
+        self.source.as_deref().unwrap_or_default()
     }
 
     /// Whether a write transaction is open, and so a commit is due.

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 
 use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
 use gantry_message::{Kind, Queue as QueueName};
-use gantry_ring::{BlockKind, BlockRef, Blocks, Cursor, Doorbell, Owner, Queue, Slots};
-use gantry_segment::{Backend, BlockClass, Dimensions, DirectoryEntry, LibraryFacts, Segments};
+use gantry_ring::{BlockKind, BlockRef, Blocks, Cursor, Doorbell, Owner, Queue, SlotRef, Slots, State};
+use gantry_segment::{
+    Backend, BlockClass, Dimensions, DirectoryEntry, LibraryFacts, ProcessRow, ProcessState, Role, Segments,
+};
 use gantry_settings::Settings;
 use gantry_sys::atomic::Ordering;
 use gantry_sys::clock;
@@ -32,6 +34,11 @@ struct Node {
 
 impl Node {
     fn start(test: &str) -> Self {
+        Self::start_as(test, Role::WriteWorker)
+    }
+
+    /// A node whose one worker begins as `role`: a write worker or a spare.
+    fn start_as(test: &str, role: Role) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("workertest-{test}-{}", std::process::id());
         let segments = Segments::create(Backend::Posix, &name, &dimensions(), 7, 1).unwrap();
@@ -41,12 +48,14 @@ impl Node {
         let mut node = Self { segments, name, worker: None, _folder: folder };
         node.publish();
         let control = node.segments.control();
-        control.processes()[usize::from(WORKER_ROW)].begin_life(1);
+        let row = &control.processes()[usize::from(WORKER_ROW)];
+        row.begin_life(1);
+        row.set_role(role);
         let options = WorkerOptions {
             segments: Segments::attach(node.segments.handoff()).unwrap(),
             row: WORKER_ROW,
             epoch: 1,
-            queue: QueueName::Write,
+            queue: (role == Role::WriteWorker).then_some(QueueName::Write),
             settings,
             doorbells: vec![EventFd::new().unwrap()],
         };
@@ -54,18 +63,20 @@ impl Node {
         node
     }
 
-    /// Publishes the diagnostic services that write.
+    /// Publishes some of the diagnostic services.
     fn publish(&self) {
         let control = self.segments.control();
         let file = diag().to_str().unwrap().to_owned();
         let facts = LibraryFacts { name: "diag".into(), version: "1".into(), build: "b".into(), file };
         control.libraries()[0].write(&facts);
-        for (index, number) in [29_000_001, 29_000_003, 29_000_004_u32].into_iter().enumerate() {
+        let services =
+            [(29_000_001, 2), (29_000_003, 2), (29_000_004, 2), (19_000_001, 1), (19_000_004, 1_u8)];
+        for (index, (number, kind)) in services.into_iter().enumerate() {
             let row = &control.services()[index];
             row.number.store(number, Ordering::Relaxed);
-            row.kind.store(2, Ordering::Relaxed);
+            row.kind.store(u32::from(kind), Ordering::Relaxed);
             row.enabled.store(1, Ordering::Relaxed);
-            let entry = DirectoryEntry { kind: 2, service_index: index as u32 };
+            let entry = DirectoryEntry { kind, service_index: index as u32 };
             self.segments.directory().publish(number, Some(entry));
         }
         control.node().directory_generation.store(1, Ordering::Release);
@@ -73,6 +84,12 @@ impl Node {
 
     /// Sends one request as the communication process would, and gives status and body of the reply.
     fn call(&self, number: u32, id: &str, body: &[u8], time: Duration) -> (u32, Vec<u8>) {
+        let slot = self.submit(Kind::Write, number, id, body, time);
+        self.reply_to(slot)
+    }
+
+    /// Puts a request into the queue of its kind.
+    fn submit(&self, kind: Kind, number: u32, id: &str, body: &[u8], time: Duration) -> SlotRef {
         let control = self.segments.control();
         let slots = Slots::new(control.slots());
         let slot = slots.claim(COMM, &mut Cursor::default()).expect("a slot is free");
@@ -98,11 +115,20 @@ impl Node {
         let entry = self.segments.directory().look_up(number);
         row.service_index.store(entry.map_or(u32::MAX, |entry| entry.service_index), Ordering::Relaxed);
         row.request_bytes.store(body.len() as u32, Ordering::Relaxed);
-        row.flags.store(u32::from(Kind::Write.code()) << 8, Ordering::Relaxed);
+        row.flags.store(u32::from(kind.code()) << 8, Ordering::Relaxed);
         row.timeout_ms.store(15_000, Ordering::Relaxed);
         row.deadline_ns.store(clock::monotonic_ns() + time.as_nanos() as u64, Ordering::Relaxed);
-        Queue::requests(control.write_ring(), slots).submit(slot, COMM).unwrap();
-        Doorbell::new(&control.processes()[usize::from(WORKER_ROW)].bell).ring();
+        let ring = if kind == Kind::Read { control.read_ring() } else { control.write_ring() };
+        Queue::requests(ring, slots).submit(slot, COMM).unwrap();
+        Doorbell::new(&self.row().bell).ring();
+        slot
+    }
+
+    /// Waits for the reply to a request and gives its status and body.
+    fn reply_to(&self, slot: SlotRef) -> (u32, Vec<u8>) {
+        let control = self.segments.control();
+        let slots = Slots::new(control.slots());
+        let row = slots.row(slot.index).unwrap();
         let replies = Queue::replies(control.reply_ring(0), slots);
         let started = Instant::now();
         let done = loop {
@@ -123,6 +149,27 @@ impl Node {
         (status, reply.unwrap_or_default())
     }
 
+    /// The worker's row of the process table.
+    fn row(&self) -> &ProcessRow {
+        &self.segments.control().processes()[usize::from(WORKER_ROW)]
+    }
+
+    /// Waits until `is` holds of the worker's row.
+    #[track_caller]
+    fn until(&self, what: &str, is: impl Fn(&ProcessRow) -> bool) {
+        let started = Instant::now();
+        while !is(self.row()) {
+            assert!(started.elapsed() < WATCHDOG, "{what}: {:?}", self.row());
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sets a spare to work, as the supervisor does.
+    fn set_to_work(&self, role: Role) {
+        self.row().set_role(role);
+        Doorbell::new(&self.row().bell).ring();
+    }
+
     fn json(&self, number: u32, id: &str, body: &str) -> (u32, Value) {
         let (status, reply) = self.call(number, id, body.as_bytes(), WATCHDOG);
         (status, serde_json::from_slice(&reply).unwrap_or(Value::Null))
@@ -131,7 +178,7 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        let row = &self.segments.control().processes()[usize::from(WORKER_ROW)];
+        let row = self.row();
         row.leave.store(1, Ordering::SeqCst);
         Doorbell::new(&row.bell).ring();
         let ended = self.worker.take().map(JoinHandle::join);
@@ -242,4 +289,55 @@ fn the_outcome_of_a_write_is_done_failed_or_unknown_and_a_failed_one_may_be_trie
     assert_eq!(node.json(29_000_004, "z", r#"{"key":"k","add":2}"#).1["value"], 7);
     assert_eq!(node.json(2, "q5", &id("z")).1["state"], "done");
     assert_eq!(node.json(2, "q6", "not an id").0, 304);
+}
+
+/// A spare follows new generations, so it has looked at its queues after the requests were in them.
+fn until_it_has_looked(node: &Node) {
+    node.segments.control().node().directory_generation.store(2, Ordering::Release);
+    Doorbell::new(&node.row().bell).ring();
+    node.until("the new generation is adopted", |row| row.generation_served.load(Ordering::Relaxed) == 2);
+}
+
+#[test]
+fn a_spare_takes_nothing_until_its_role_says_what_it_is_for() {
+    let node = Node::start_as("spare", Role::Spare);
+    node.until("the spare is ready", |row| row.state() == ProcessState::Idle);
+    let add = br#"{"key":"k","add":5}"#;
+    let write = node.submit(Kind::Write, 29_000_004, "a", add, WATCHDOG);
+    // Without a body, so that what nobody takes holds no block.
+    let read = node.submit(Kind::Read, 19_000_001, "b", b"", WATCHDOG);
+    until_it_has_looked(&node);
+    let slots = Slots::new(node.segments.control().slots());
+    assert_eq!([write, read].map(|slot| slots.word(slot.index).state()), [Some(State::Queued); 2]);
+    node.set_to_work(Role::WriteWorker);
+    assert_eq!(node.reply_to(write), (0, br#"{"value":5}"#.to_vec()));
+    // What it takes from now on is the one queue.
+    assert_eq!(node.json(29_000_004, "c", r#"{"key":"k","add":1}"#).1["value"], 6);
+    assert_eq!(slots.word(read.index).state(), Some(State::Queued));
+}
+
+#[test]
+fn a_spare_that_becomes_a_read_worker_reads_data() {
+    let node = Node::start_as("spare-read", Role::Spare);
+    node.until("the spare is ready", |row| row.state() == ProcessState::Idle);
+    node.set_to_work(Role::ReadWorker);
+    for id in ["a", "b"] {
+        let read = node.submit(Kind::Read, 19_000_004, id, br#"{"key":"k"}"#, WATCHDOG);
+        assert_eq!(node.reply_to(read), (0, br#"{"value":0}"#.to_vec()));
+    }
+}
+
+/// A role that was changed before the process was there is found all the same.
+#[test]
+fn a_spare_whose_role_was_changed_before_it_came_works_at_once() {
+    let node = Node::start_as("spare-late", Role::Spare);
+    node.set_to_work(Role::WriteWorker);
+    assert_eq!(node.json(29_000_004, "a", r#"{"key":"k","add":1}"#).1["value"], 1);
+}
+
+#[test]
+fn a_spare_leaves_when_it_is_told_to() {
+    // Dropping the node tells it, and fails unless it ended well.
+    let node = Node::start_as("spare-leaves", Role::Spare);
+    node.until("the spare is ready", |row| row.state() == ProcessState::Idle);
 }

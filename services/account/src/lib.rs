@@ -45,7 +45,7 @@ gantry_abi::export_library! {
             service: Statement,
             description: "Movements on an account, newest first, in pages.",
             example: r#"{"account":"A0000000001","limit":50}"#,
-            example_reply: r#"{"entries":[{"at":"2026-05-01T08:30:00Z","kind":"recharge","amount":10000,"balance":10000,"serial":"R0000000001"}]}"#,
+            example_reply: r#"{"entries":[{"at":"2026-05-01T08:30:00.000Z","kind":"recharge","amount":10000,"balance":10000,"serial":"R0000000001"}]}"#,
             sources: ["main"],
         },
         {

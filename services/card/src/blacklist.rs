@@ -7,9 +7,10 @@ use gantry_ledger::{Account, SOURCE, request, time};
 use crate::sql;
 use crate::status::CardRow;
 
-/// What is asked for is what the card then is. So taking it off ends an `overdrawn` listing too, and the
-/// next passage below zero begins a new one; putting it on leaves it there when the balance is back. A
-/// card that is listed already keeps its place and gets the new reason. Taking it off needs no reason.
+/// An operator's word and the balance each list a card by themselves, and neither ends what the other began: taken off
+/// by hand, a card whose account is overdrawn stays listed for that, and one that an operator listed stays when the
+/// balance is back. A card that is listed already keeps its place and gets the new reason. Taking it off needs no
+/// reason.
 pub(crate) struct Blacklist;
 
 impl Service for Blacklist {
@@ -20,17 +21,18 @@ impl Service for Blacklist {
     fn call(&self, context: &mut Context<'_>, request: &[u8]) -> Result<(), ServiceError> {
         let body = Body::read(request)?;
         let card = request::id(&body, "card")?;
-        let listed: bool = body.get("listed")?;
+        let listed = request::flag(&body, "listed")?;
         let reason = if listed {
             request::text(&body, "reason", request::REASON_BYTES_MAX)?
         } else {
-            body.opt("reason")?.unwrap_or_default()
+            request::free_text_opt(&body, "reason")?.unwrap_or_default()
         };
 
         let sql = context.sql(SOURCE);
         let account = Account::lock(&sql, &CardRow::read(&sql, &card)?.account)?;
         if !listed {
             sql.execute(sql::DELETE_LISTING, params![&card])?;
+            sql.execute(sql::LEAVE_OVERDRAWN, params![&card])?;
         } else if sql.query_opt(sql::SELECT_LISTING, params![&card], |row| row.i64(0))?.is_some() {
             sql.execute(sql::UPDATE_LISTING, params![&reason, &card])?;
         } else {

@@ -91,7 +91,7 @@ gantry_abi::export_library! {
             service: BlacklistPage,
             description: "The blacklist, newest first, in pages.",
             example: r#"{"limit":50}"#,
-            example_reply: r#"{"cards":[{"card":"C0000000001","reason":"overdrawn","at":"2026-05-01T08:30:00Z"}]}"#,
+            example_reply: r#"{"cards":[{"card":"C0000000001","reason":"overdrawn","at":"2026-05-01T08:30:00.000Z"}]}"#,
             sources: ["main"],
         },
     ],

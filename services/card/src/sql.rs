@@ -40,8 +40,12 @@ gantry_ledger::statements! {
     /// Notes an operator's word for a card that is on the blacklist already.
     UPDATE_LISTING = "UPDATE card_listing SET by_operator = 1, reason = ? WHERE card_id = ?";
 
-    /// Takes a card off the blacklist.
-    DELETE_LISTING = "DELETE FROM card_listing WHERE card_id = ?";
+    /// Takes a card off the blacklist that is there at an operator's word alone.
+    DELETE_LISTING = "DELETE FROM card_listing WHERE card_id = ? AND overdrawn = 0";
+
+    /// Leaves a card on the blacklist because its account is overdrawn, and for nothing else.
+    LEAVE_OVERDRAWN = "
+        UPDATE card_listing SET by_operator = 0, reason = 'overdrawn' WHERE card_id = ? AND overdrawn = 1";
 
     /// A card with its account's balance and its place on the blacklist, which is NULL if it has none.
     SELECT_CARD = "

@@ -4,6 +4,7 @@ use gantry_abi::json::Body;
 use gantry_abi::{
     Context, CreateError, GantryMigration, Host, Row, Service, ServiceError, Sql, SqlError, migration, params,
 };
+use gantry_ledger::request;
 use serde_json::json;
 
 /// Where the counters are.
@@ -38,7 +39,7 @@ impl Service for CounterAdd {
     fn call(&self, context: &mut Context<'_>, request: &[u8]) -> Result<(), ServiceError> {
         let body = Body::read(request)?;
         let key = key_of(&body)?;
-        let add: i64 = body.get("add")?;
+        let add = request::whole(&body, "add", i64::MIN..=i64::MAX)?;
         let sql = context.sql(SOURCE);
         let found = value_of(&sql, READ_AND_LOCK, &key)?;
         let value = found.unwrap_or(0).checked_add(add).ok_or_else(|| {
@@ -69,7 +70,7 @@ impl Service for CounterRead {
 }
 
 fn key_of(body: &Body<'_>) -> Result<String, ServiceError> {
-    let key: String = body.get("key")?;
+    let key = request::free_text(body, "key")?;
     if key.is_empty() || key.len() > KEY_BYTES_MAX || key.contains('\0') {
         let message = format!("`key` must have 1 to {KEY_BYTES_MAX} bytes and no zero byte");
         return Err(ServiceError::bad_request("key", message));

@@ -2,6 +2,7 @@
 
 use gantry_abi::json::Body;
 use gantry_abi::{Context, CreateError, Host, Service, ServiceError};
+use gantry_ledger::request;
 use serde_json::json;
 
 /// What one `leak` leaves behind, in bytes: a few of them pass a worker's memory limit.
@@ -18,8 +19,8 @@ impl Service for Fault {
 
     fn call(&self, context: &mut Context<'_>, request: &[u8]) -> Result<(), ServiceError> {
         let body = Body::read(request)?;
-        let how: &str = body.get("how")?;
-        match how {
+        let how = request::free_text(&body, "how")?;
+        match how.as_str() {
             "panic" => panic!("a panic was asked for"),
             "abort" => std::process::abort(),
             "segv" => write_to_null(),
@@ -31,10 +32,9 @@ impl Service for Fault {
                 std::mem::forget(std::hint::black_box(vec![1_u8; LEAK_BYTES]));
                 context.reply_json(&json!({ "leaked_bytes": LEAK_BYTES }))
             }
-            _ => Err(ServiceError::bad_request(
-                "how",
-                format!("`how` must be panic, abort, segv, spin, exit or leak, not `{how}`"),
-            )),
+            _ => {
+                Err(ServiceError::bad_request("how", "`how` is one of panic, abort, segv, spin, exit, leak"))
+            }
         }
     }
 }

@@ -96,7 +96,10 @@ impl Page {
     /// `bad_request` about the member that is wrong.
     pub fn read(body: &Body<'_>) -> Result<Self, ServiceError> {
         let limit = request::whole_or(body, "limit", 1..=LIMIT_MAX, LIMIT_DEFAULT)?;
-        Ok(Self { limit: usize::try_from(limit).unwrap_or_default(), after: body.opt("after")? })
+        Ok(Self {
+            limit: usize::try_from(limit).unwrap_or_default(),
+            after: request::free_text_opt(body, "after")?,
+        })
     }
 
     /// Where the page begins: after this key.

@@ -2,6 +2,7 @@
 
 use gantry_abi::json::Body;
 use gantry_abi::{Context, CreateError, Host, Service, ServiceError, Sql, SqlError, params};
+use gantry_ledger::time::Moment;
 use gantry_ledger::{
     Account, Counterpart, Movement, MovementKind, Posted, Receipt, SOURCE, listing, refusal, request, time,
 };
@@ -55,7 +56,7 @@ struct Passage {
     operator: String,
     entry: String,
     exit: String,
-    passed_ms: i64,
+    passed: Moment,
     fee_fen: i64,
 }
 
@@ -67,7 +68,7 @@ impl Passage {
             operator: request::text(&body, "operator", request::OPERATOR_BYTES_MAX)?,
             entry: request::text(&body, "entry", request::PLAZA_BYTES_MAX)?,
             exit: request::text(&body, "exit", request::PLAZA_BYTES_MAX)?,
-            passed_ms: request::time(&body, "at")?,
+            passed: request::time(&body, "at")?,
             // Some ways are free, and are passages all the same.
             fee_fen: request::fen(&body, "fee", 0)?,
         })
@@ -92,7 +93,8 @@ impl Passage {
             &self.operator,
             &self.entry,
             &self.exit,
-            self.passed_ms,
+            self.passed.ms,
+            self.passed.ns,
             self.fee_fen,
             posted.balance_fen,
             posted.movement_no
@@ -113,7 +115,8 @@ struct Before {
 
 impl Before {
     fn read(sql: &Sql<'_>, passage: &Passage) -> Result<Self, ServiceError> {
-        let values = params![passage.passed_ms, &passage.exit, &passage.operator, &passage.card];
+        let Moment { ms, ns } = passage.passed;
+        let values = params![ms, &passage.exit, &passage.operator, ns, &passage.card];
         let before = sql.query_opt(sql::SELECT_BEFORE_PASSAGE, values, |row| {
             let serial = row.opt_text(3)?.map(str::to_owned);
             Ok(Self {

@@ -66,6 +66,9 @@ impl Node {
         collect_logs(&self.path, &mut files);
         for file in files {
             let text = String::from_utf8_lossy(&fs::read(&file).unwrap_or_default()).into_owned();
+            if text.trim().is_empty() {
+                continue;
+            }
             let lines: Vec<&str> = text.lines().collect();
             let tail = lines[lines.len().saturating_sub(30)..].join("\n");
             eprintln!("--- the end of {}\n{tail}", file.display());
@@ -105,13 +108,15 @@ pub(super) fn wait_for(child: &mut Child, watchdog: Duration) -> Option<Option<i
     None
 }
 
-fn collect_logs(folder: &Path, files: &mut Vec<PathBuf>) {
+pub(super) fn collect_logs(folder: &Path, files: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
             collect_logs(&path, files);
-        } else if path.to_string_lossy().contains(".log") {
+        } else if path.to_string_lossy().contains(".log")
+            || path.extension().is_some_and(|end| end == "stderr")
+        {
             files.push(path);
         }
     }

@@ -7,6 +7,8 @@
 mod back_off;
 mod comm;
 mod quarantine;
+mod reports;
+mod supervisor;
 mod time_out;
 mod worker;
 

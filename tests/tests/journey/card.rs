@@ -1,8 +1,8 @@
 //! 20000002, 20000003, 20000007, 20000008, 10000001 and 10000005: cards, tags, status and blacklist.
 
 use gantry_tests::etc::{
-    BLACKLIST, BLACKLIST_PAGE, CARD, CARD_STATUS, ISSUE_CARD, ISSUE_TAG, customer, issue_card, listed,
-    open_account, text, unique,
+    BLACKLIST, BLACKLIST_PAGE, CARD, CARD_STATUS, ISSUE_CARD, ISSUE_TAG, balance, customer, issue_card,
+    listed, open_account, passage, recharge, text, unique,
 };
 use gantry_tests::{Client, Node, NodeOptions};
 use serde_json::json;
@@ -115,4 +115,90 @@ fn blacklisted_card_is_on_the_page_until_it_is_taken_off() {
         client.call_json(BLACKLIST, json!({"card": card, "listed": "yes"})).error_code(),
         "bad_request"
     );
+}
+
+/// Puts a card on the blacklist by hand or takes it off.
+fn list_by_hand(client: &mut Client, card: &str, on: bool) {
+    client.call_json(BLACKLIST, json!({"card": card, "listed": on, "reason": "police"})).done();
+}
+
+/// The reasons on the blacklist page for a card.
+fn reasons(client: &mut Client, card: &str) -> Vec<String> {
+    let page = client.call_json(BLACKLIST_PAGE, json!({})).done().json();
+    let rows = page["cards"].as_array().into_iter().flatten().filter(|row| row["card"] == card);
+    rows.filter_map(|row| row["reason"].as_str().map(str::to_owned)).collect()
+}
+
+#[test]
+fn card_taken_off_by_hand_stays_listed_while_its_account_is_overdrawn() {
+    let node = Node::start(NodeOptions::business());
+    let mut client = node.client();
+    let (_, card) = customer(&mut client, 100);
+    assert_eq!(passage(&mut client, &card, 500, 1).0, -400);
+    // Nobody listed it by hand, and nobody takes it off by hand.
+    list_by_hand(&mut client, &card, false);
+    assert!(listed(&mut client, &card));
+    assert_eq!(reasons(&mut client, &card), ["overdrawn"]);
+    // Listed by hand besides, and taken off again: what the balance did is left.
+    list_by_hand(&mut client, &card, true);
+    assert_eq!(reasons(&mut client, &card), ["police"]);
+    list_by_hand(&mut client, &card, false);
+    assert_eq!(reasons(&mut client, &card), ["overdrawn"]);
+    assert_eq!(recharge(&mut client, &card, 400), 0);
+    assert!(!listed(&mut client, &card) && reasons(&mut client, &card).is_empty());
+}
+
+#[test]
+fn card_listed_by_hand_stays_listed_when_a_recharge_lifts_the_overdraft() {
+    let node = Node::start(NodeOptions::business());
+    let mut client = node.client();
+    // Whichever of the two came first.
+    for by_hand_first in [true, false] {
+        let (_, card) = customer(&mut client, 100);
+        if by_hand_first {
+            list_by_hand(&mut client, &card, true);
+        }
+        passage(&mut client, &card, 500, 1);
+        if !by_hand_first {
+            list_by_hand(&mut client, &card, true);
+        }
+        assert_eq!(reasons(&mut client, &card), ["police"]);
+        assert_eq!(recharge(&mut client, &card, 400), 0);
+        assert_eq!(reasons(&mut client, &card), ["police"]);
+        list_by_hand(&mut client, &card, false);
+        assert!(!listed(&mut client, &card) && reasons(&mut client, &card).is_empty());
+    }
+}
+
+/// Goal: an operator and the balance, who write the same row, never undo each other's word. Method: both change it
+/// over several connections and two write workers; in the end each says its last word.
+#[test]
+fn listings_by_hand_and_by_balance_from_many_connections_end_as_both_said_last() {
+    let node = Node::start(NodeOptions::business().set("workers.write", 2));
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, 100);
+    std::thread::scope(|scope| {
+        let (node, card) = (&node, card.as_str());
+        scope.spawn(move || {
+            let mut client = node.client();
+            for minute in 0..20 {
+                // Below zero and back: 100 - 500 + 500.
+                passage(&mut client, card, 500, minute);
+                recharge(&mut client, card, 500);
+            }
+            passage(&mut client, card, 500, 20);
+        });
+        for _ in 0..2 {
+            scope.spawn(move || {
+                let mut client = node.client();
+                for round in 0..20 {
+                    list_by_hand(&mut client, card, round % 2 == 0);
+                }
+            });
+        }
+    });
+    assert_eq!(balance(&mut client, &account), -400);
+    assert_eq!(reasons(&mut client, &card), ["overdrawn"]);
+    assert_eq!(recharge(&mut client, &card, 400), 0);
+    assert!(!listed(&mut client, &card));
 }

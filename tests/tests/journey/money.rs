@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use gantry_tests::etc::{
-    CARD_STATUS, RECHARGE, REFUND, balance, customer, expect_books_to_balance, number, passage, recharge,
-    text,
+    CARD_STATUS, PASSAGE, RECHARGE, REFUND, balance, customer, expect_books_to_balance, number, passage,
+    passage_body, recharge, text,
 };
 use gantry_tests::{Node, NodeOptions};
 use serde_json::json;
@@ -37,6 +37,40 @@ fn recharge_of_no_or_negative_money_is_refused_and_changes_nothing() {
     for amount in [json!("100"), json!(1.5), json!(null)] {
         let body = json!({"card": card, "amount": amount, "channel": "app"});
         assert_eq!(client.call_json(RECHARGE, body).error_code(), "bad_request", "amount {amount}");
+    }
+    assert_eq!(balance(&mut client, &account), 700);
+    expect_books_to_balance(&mut client);
+}
+
+/// Callers know amounts, and not what they are read into.
+#[test]
+fn amount_beyond_64_bits_is_as_invalid_as_any_other_and_no_message_speaks_of_our_types() {
+    let node = Node::start(NodeOptions::business());
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, 700);
+    for (amount, code) in [
+        ("9223372036854775807", "amount_invalid"),
+        ("9223372036854775808", "amount_invalid"),
+        ("-9223372036854775809", "amount_invalid"),
+        ("100000000000000000000000000000000000000000", "amount_invalid"),
+        ("1e+21", "amount_invalid"),
+        ("1.5", "bad_request"),
+        ("\"5\"", "bad_request"),
+        ("true", "bad_request"),
+        ("[]", "bad_request"),
+    ] {
+        let recharge = format!(r#"{{"card":"{card}","amount":{amount},"channel":"app"}}"#);
+        let mut passage = passage_body(&card, 0, 1).to_string();
+        passage = passage.replace("\"fee\":0", &format!("\"fee\":{amount}"));
+        for (service, body, field) in [(RECHARGE, recharge, "amount"), (PASSAGE, passage, "fee")] {
+            let reply = client.call(service, body);
+            assert_eq!(reply.error_code(), code, "{field} {amount}: {reply:?}");
+            let message = reply.json()["message"].as_str().unwrap_or_default().to_owned();
+            assert!(message.contains(field), "the field is named: {message}");
+            for ours in ["i64", "column", "expected", "invalid type"] {
+                assert!(!message.contains(ours), "{field} {amount}: {message}");
+            }
+        }
     }
     assert_eq!(balance(&mut client, &account), 700);
     expect_books_to_balance(&mut client);

@@ -54,6 +54,73 @@ fn the_same_instant_in_another_offset_is_the_same_passage() {
     assert_eq!(balance(&mut client, &account), 8_500);
 }
 
+/// The contract compares times, not milliseconds.
+#[test]
+fn passages_at_different_nanoseconds_are_different_and_all_times_are_shown_with_three_digits() {
+    let node = Node::start(NodeOptions::business());
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, 10_000);
+    let times = [
+        "2025-03-01T08:00:00Z",
+        "2025-03-01T08:00:00.000000001Z",
+        "2025-03-01T08:00:00.0001Z",
+        "2025-03-01T08:00:00.12Z",
+        "2025-03-01T08:00:00.120001Z",
+    ];
+    let mut body = passage_body(&card, 100, 1);
+    let mut replies = Vec::new();
+    for at in times {
+        body["at"] = json!(at);
+        replies.push(client.call_json(PASSAGE, body.clone()).done().json());
+    }
+    assert_eq!(balance(&mut client, &account), 9_500, "{replies:?}");
+    // Written in another way they are the same ones: with zeros, and in another offset.
+    let same = [
+        "2025-03-01T08:00:00.000000000000Z",
+        "2025-03-01T16:00:00.0000000010+08:00",
+        "2025-03-01T07:00:00.000100-01:00",
+        "2025-03-01t08:00:00.120z",
+        "2025-03-01T08:00:00.120001000Z",
+    ];
+    for (at, reply) in same.into_iter().zip(&replies) {
+        body["at"] = json!(at);
+        assert_eq!(client.call_json(PASSAGE, body.clone()).done().json(), *reply, "{at}");
+    }
+    assert_eq!(balance(&mut client, &account), 9_500);
+    let page = client.call_json(PASSAGES, json!({"card": card})).done().json();
+    let shown: Vec<&str> =
+        page["passages"].as_array().into_iter().flatten().filter_map(|row| row["at"].as_str()).collect();
+    let (later, first) = ("2025-03-01T08:00:00.120Z", "2025-03-01T08:00:00.000Z");
+    assert_eq!(shown, [later, later, first, first, first]);
+}
+
+#[test]
+fn passage_in_any_year_of_four_digits_is_taken_and_a_time_that_cannot_be_kept_refused() {
+    let node = Node::start(NodeOptions::business());
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, 10_000);
+    let mut body = passage_body(&card, 100, 1);
+    for at in ["0000-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z"] {
+        body["at"] = json!(at);
+        client.call_json(PASSAGE, body.clone()).done();
+    }
+    let page = client.call_json(PASSAGES, json!({"card": card})).done().json();
+    let shown = [&page["passages"][0]["at"], &page["passages"][1]["at"]];
+    assert_eq!(shown, [&json!("9999-12-31T23:59:59.999Z"), &json!("0000-01-01T00:00:00.000Z")]);
+    for at in [
+        "9999-12-31T23:59:59-00:01",
+        "0000-01-01T00:00:00+00:01",
+        "2025-03-01T08:00:00.0000000001Z",
+        "2016-12-31T23:59:60Z",
+    ] {
+        body["at"] = json!(at);
+        let reply = client.call_json(PASSAGE, body.clone());
+        assert_eq!(reply.error_code(), "bad_request", "{at}");
+        assert_eq!(reply.json()["field"], "at", "{at}");
+    }
+    assert_eq!(balance(&mut client, &account), 9_800);
+}
+
 #[test]
 fn passages_that_differ_in_exit_operator_or_time_are_different_passages() {
     let node = Node::start(NodeOptions::business());

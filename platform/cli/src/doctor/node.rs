@@ -41,7 +41,19 @@ fn running(settings: &Settings) -> Finding {
             Finding::ok(about, format!("\"{}\" runs: process {pid}", settings.node.name))
         }
         Ok(Holder::Starting) => Finding::ok(about, "the node is just starting"),
-        Ok(Holder::Nobody) => Finding::ok(about, format!("\"{}\" does not run", settings.node.name)),
+        Ok(Holder::Nobody) => match client::living(settings) {
+            living if living.is_empty() => {
+                Finding::ok(about, format!("\"{}\" does not run", settings.node.name))
+            }
+            living => Finding::warn(
+                about,
+                format!(
+                    "the supervisor of \"{}\" is dead, and {} serve on without it; `gantry start` takes them over",
+                    settings.node.name,
+                    living.join(", ")
+                ),
+            ),
+        },
         Err(error) => Finding::fail(about, error.to_string()),
     }
 }

@@ -204,3 +204,127 @@ fn a_full_bucket_gives_up_its_oldest_settled_entry_and_never_a_running_one() {
         assert_eq!(window.look_up(&key(number as u32), 404, &mut Vec::new()), Known::InFlight(*slot));
     }
 }
+
+/// A write that runs, and repeats of it that wait, as a process leaves them that dies now.
+fn running_with_repeats(window: &Window<'_>, repeats: usize) -> (SlotRef, u32, Vec<SlotRef>) {
+    let (original, entry) = running(window, 1, 10);
+    window.slots.publish(original, OWNER).unwrap();
+    let repeats = (0..repeats).map(|_| {
+        let repeat = claim(window);
+        assert_eq!(begin(window, 1, repeat, 11).0, Begun::Joined);
+        repeat
+    });
+    (original, entry, repeats.collect())
+}
+
+fn rejoin(window: &Window<'_>, joiner: SlotRef) -> (Rejoined, Vec<u8>) {
+    let mut reply = Vec::new();
+    (window.rejoin(&key(1), joiner, |_| false, 50, &mut reply), reply)
+}
+
+#[test]
+fn a_successor_finds_again_who_waits_for_a_write_that_runs() {
+    let control = node(16);
+    let (original, entry, repeats) = running_with_repeats(&window(&control), 2);
+    let successor = window(&control);
+    for repeat in &repeats {
+        assert_eq!(rejoin(&successor, *repeat).0, Rejoined::Waits);
+    }
+    let settled = settle(&successor, entry, original, Status::Done, b"reply", 60);
+    assert_eq!(settled.joiners, repeats);
+}
+
+#[test]
+fn a_repeat_of_a_write_that_was_settled_and_not_yet_delivered_is_told_with_it() {
+    let control = node(16);
+    let before = window(&control);
+    let (original, entry, repeats) = running_with_repeats(&before, 1);
+    before.slots.take(original, Owner::new(3, 1)).unwrap();
+    before.slots.finish(original, Owner::new(3, 1)).unwrap();
+    // The settled repeats are forgotten with the process.
+    assert_eq!(settle(&before, entry, original, Status::Done, b"reply", 20).joiners, repeats);
+    let successor = window(&control);
+    assert_eq!(rejoin(&successor, repeats[0]).0, Rejoined::Waits);
+    assert_eq!(settle(&successor, entry, original, Status::Done, b"reply", 60).joiners, repeats);
+}
+
+#[test]
+fn the_first_repeat_takes_the_place_of_a_write_that_was_never_published_and_the_others_wait_for_it() {
+    let control = node(16);
+    let before = window(&control);
+    let (original, _, repeats) = running_with_repeats(&before, 2);
+    before.slots.expire(original).unwrap();
+    before.slots.release(original).unwrap();
+    let successor = window(&control);
+    assert_eq!(rejoin(&successor, repeats[0]).0, Rejoined::Runs);
+    assert!(successor.slots.word(repeats[0].index).is(State::Queued));
+    assert_eq!(rejoin(&successor, repeats[1]).0, Rejoined::Waits);
+    let entry = control.slots()[usize::from(repeats[1].index)].window_entry.load(Ordering::Relaxed);
+    assert!(successor.is_run_by(entry, repeats[0]) && !successor.is_run_by(entry, repeats[1]));
+    assert_eq!(settle(&successor, entry, repeats[0], Status::Done, b"r", 60).joiners, [repeats[1]]);
+}
+
+#[test]
+fn a_repeat_that_was_about_to_take_a_place_takes_it() {
+    let control = node(16);
+    let before = window(&control);
+    let (original, entry, repeats) = running_with_repeats(&before, 1);
+    before.slots.expire(original).unwrap();
+    // As `promote` does, up to a death before the slot is queued.
+    control.slots()[usize::from(repeats[0].index)].joined.store(0, Ordering::Relaxed);
+    before.run_again(entry - 1, repeats[0], 20);
+    let successor = window(&control);
+    assert_eq!(rejoin(&successor, repeats[0]).0, Rejoined::Runs);
+    assert!(successor.slots.word(repeats[0].index).is(State::Queued));
+    // The one that never started is ended again, and does not disturb the other.
+    let settled = successor.settle(entry, original, End::NeverStarted, 60);
+    assert!(settled.joiners.is_empty() && settled.promoted.is_none());
+    assert!(successor.is_run_by(entry, repeats[0]));
+}
+
+#[test]
+fn a_repeat_whose_original_is_gone_gets_what_is_recorded_or_asks() {
+    let long = [7; REPLY_INLINE_MAX + 1];
+    let cases: [(End<'_>, Rejoined, &[u8]); 5] = [
+        (
+            End::Done(Status::BusinessError, SharedBytes::from_private(&mut *b"no".to_vec().leak())),
+            Rejoined::Answered { status: 304 },
+            b"no",
+        ),
+        (End::Done(Status::Done, SharedBytes::from_private(&mut *long.to_vec().leak())), Rejoined::Asks, b""),
+        (End::Failed(Status::WorkerLost), Rejoined::Answered { status: 302 }, b""),
+        (End::Forget, Rejoined::Asks, b""),
+        (End::Failed(Status::BudgetSpent), Rejoined::Runs, b""),
+    ];
+    for (end, expected, reply) in cases {
+        let control = node(16);
+        let before = window(&control);
+        let (original, entry, repeats) = running_with_repeats(&before, 1);
+        assert_eq!(before.settle(entry, original, end, 20).joiners, repeats);
+        before.slots.expire(original).unwrap();
+        before.slots.release(original).unwrap();
+        let successor = window(&control);
+        assert_eq!(rejoin(&successor, repeats[0]), (expected, reply.to_vec()), "{end:?}");
+    }
+}
+
+#[test]
+fn a_repeat_whose_entry_is_anothers_by_now_asks() {
+    let control = node(16);
+    let before = window(&control);
+    let (original, _, repeats) = running_with_repeats(&before, 1);
+    before.slots.expire(original).unwrap();
+    before.slots.release(original).unwrap();
+    let successor = window(&control);
+    let mut reply = Vec::new();
+    let rejoined = successor.rejoin(&key(2), repeats[0], |_| false, 50, &mut reply);
+    assert_eq!(rejoined, Rejoined::Asks);
+}
+
+#[test]
+fn a_body_that_met_the_window_before_its_process_died_does_not_wait_for_itself() {
+    let control = node(16);
+    let (slot, entry) = running(&window(&control), 1, 10);
+    let successor = window(&control);
+    assert_eq!(begin(&successor, 1, slot, 20).0, Begun::Run { entry });
+}

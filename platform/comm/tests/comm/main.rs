@@ -8,6 +8,11 @@
 //! | `deadlines.rs` | 301 and 305 |
 //! | `repeats.rs` | the idempotency window and outcome queries |
 //! | `slow.rs` | clients that do not read, do not write, or go half away |
+//! | `process.rs`, `traffic.rs` | the communication process as a process that can be killed, and clients that check every byte |
+//! | `steps.rs` | kills at chosen system calls and instructions |
+//! | `takeover.rs` | connections that outlive it, each row of the table of stores |
+//! | `stores.rs` | killed behind every single store to a connection, its slots and its records |
+//! | `kills.rs` | the same under traffic, killed again and again |
 //! | `deaths.rs` | dead workers, and what a dead predecessor left |
 
 #![expect(
@@ -19,8 +24,14 @@ mod client;
 mod deadlines;
 mod deaths;
 mod frames;
+mod kills;
+mod process;
 mod refusals;
 mod repeats;
 mod slow;
+mod steps;
+mod stores;
+mod takeover;
+mod traffic;
 mod worker;
 mod world;

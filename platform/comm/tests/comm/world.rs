@@ -15,6 +15,7 @@ use gantry_sys::atomic::{AtomicU32, Ordering};
 use gantry_sys::eventfd::EventFd;
 
 use crate::client::{Client, WATCHDOG, wait_until};
+use crate::process::{CommProcess, kill_keepers};
 use crate::worker::{Gate, Worker};
 
 pub(crate) const READ_ECHO: u32 = 19_000_001;
@@ -57,6 +58,7 @@ struct Removed(Segments);
 
 impl Drop for Removed {
     fn drop(&mut self) {
+        kill_keepers(self.0.control());
         let _ = self.0.remove();
     }
 }
@@ -70,6 +72,9 @@ pub(crate) struct World {
     listeners: Option<(TcpListener, UnixListener)>,
     doorbells: Vec<EventFd>,
     comm: Option<JoinHandle<Result<(), CommError>>>,
+    pub(crate) process: Option<CommProcess>,
+    pub(crate) settings_text: String,
+    epochs: AtomicU32,
     workers: Vec<Worker>,
     pub(crate) gate: Arc<Gate>,
 }
@@ -99,7 +104,9 @@ impl World {
         begin(&settings, &segments.0);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("gantry.sock");
-        let (tcp, unix) = (TcpListener::bind("127.0.0.1:0").unwrap(), UnixListener::bind(&path).unwrap());
+        let address = "127.0.0.1:0".parse().unwrap();
+        let tcp = TcpListener::from(gantry_sys::socket::listen_tcp(address, 4096).unwrap());
+        let unix = UnixListener::bind(&path).unwrap();
         let doorbells = (0..settings.comm.threads).map(|_| EventFd::new().unwrap()).collect();
         Self {
             address: tcp.local_addr().unwrap(),
@@ -110,6 +117,9 @@ impl World {
             listeners: Some((tcp, unix)),
             doorbells,
             comm: None,
+            process: None,
+            settings_text: text.to_owned(),
+            epochs: AtomicU32::new(EPOCH),
             workers: Vec::new(),
             gate: Arc::default(),
         }
@@ -153,6 +163,20 @@ impl World {
         descriptors
             .map(|descriptor| EventFd::adopt(descriptor.try_clone_to_owned().unwrap()).unwrap())
             .collect()
+    }
+
+    /// The number of the next life of the communication process.
+    pub(crate) fn next_epoch(&self) -> u32 {
+        self.epochs.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(crate) fn listeners(&self) -> (&TcpListener, &UnixListener) {
+        let (tcp, unix) = self.listeners.as_ref().unwrap();
+        (tcp, unix)
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -199,6 +223,16 @@ impl World {
         self.control().node().connections_open.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Slots that are not free.
+    pub(crate) fn held_slots(&self) -> usize {
+        let slots = gantry_ring::Slots::new(self.control().slots());
+        slots.words().filter(|(_, word)| !word.is(gantry_ring::State::Free)).count()
+    }
+
     /// Everything that requests and connections hold is free again.
     pub(crate) fn check_nothing_is_held(&self) {
         let slots = gantry_ring::Slots::new(self.control().slots());
@@ -217,6 +251,10 @@ impl Drop for World {
         self.gate.open();
         for worker in &mut self.workers {
             worker.stop();
+        }
+        if let Some(process) = self.process.take() {
+            // A test that wants a clean end says so.
+            let _ = process.pidfd().signal(gantry_sys::signal::Signal::SIGKILL);
         }
         if self.comm.is_some() && !std::thread::panicking() {
             self.stop_comm().unwrap();

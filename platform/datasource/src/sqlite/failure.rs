@@ -60,6 +60,10 @@ fn from_native(error: &Error, source_name: &Arc<str>, operation: &'static str) -
 }
 
 fn kind_of_code(native: ffi::Error, message: &str) -> ErrorKind {
+    // SQLite says so when the file beside its log cannot grow, which is what a full disk looks like there.
+    if native.extended_code == ffi::SQLITE_IOERR_SHMSIZE {
+        return ErrorKind::Full;
+    }
     match native.code {
         ErrorCode::ConstraintViolation => ErrorKind::Constraint(kind_of_constraint(native.extended_code)),
         ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed => {

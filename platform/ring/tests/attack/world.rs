@@ -1,30 +1,68 @@
-//! A small node in shared memory: three slots, their rings and blocks, and what its callers were told.
-//!
-//! The operations here are those of the real processes, cut down to slots, rings and blocks. `settle` plays the
-//! survivors: it recovers the dead, lets everybody work until nothing moves, and then checks what must hold.
+//! A small node in shared memory: four slots, their rings and blocks, one connection's half-received body, the rows of
+//! a database, and what the callers were told.
 
-use std::ptr::NonNull;
-
-use gantry_ring::{
-    BlockKind, BlockRef, Blocks, Cursor, Owner, Queue, SlotRef, Slots, State, adopt_slots, push_missing,
-    recover_worker,
-};
+use gantry_ring::mutants::{self, Mutant};
+use gantry_ring::{BlockKind, BlockRef, Blocks, Cursor, Doorbell, Full, Owner, Queue, SlotRef, Slots, State};
 use gantry_segment::{RingRow, SlotRow};
 use gantry_sys::atomic::{AtomicU32, AtomicU64, Ordering};
 
-const SLOTS: usize = 3;
-const CELLS: usize = 8;
-const TAGS: usize = 8;
-/// Requests are numbered 1 to 31; the number stands in the slot's `request_bytes`.
-const IDS: usize = 32;
+pub(crate) const SLOTS: usize = 4;
+pub(crate) const CELLS: usize = 8;
+const SMALL_BLOCKS: usize = 12;
+const LARGE_BLOCKS: usize = 6;
+/// Requests are numbered from 1; the number stands in the slot's `request_bytes`.
+pub(crate) const IDS: usize = 32;
 const CLAIMS: usize = 128;
 
 pub(crate) const COMM: Owner = Owner::new(1, 1);
-pub(crate) const COMM_NEXT: Owner = Owner::new(1, 2);
+pub(crate) const COMM_2: Owner = Owner::new(1, 2);
+pub(crate) const COMM_3: Owner = Owner::new(1, 3);
 pub(crate) const WORKER_A: Owner = Owner::new(2, 1);
+/// The next life of worker A's row.
+pub(crate) const WORKER_A_2: Owner = Owner::new(2, 2);
 pub(crate) const WORKER_B: Owner = Owner::new(3, 1);
-/// Plays the survivors in `converge`.
-const SURVIVOR: Owner = Owner::new(4, 1);
+
+/// What a caller is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Status {
+    Done = 0,
+    TimedOut = 301,
+    Lost = 302,
+    Expired = 305,
+}
+
+/// How a request is to be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Read,
+    /// A read whose reply outgrows its first block.
+    LongRead,
+    Write,
+}
+
+const KIND_WRITE: u32 = 1;
+const KIND_LONG: u32 = 2;
+
+/// What one caller knows, and what the database knows of its request.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub(crate) struct Caller {
+    /// The connection's record: how often it was answered, and with what.
+    pub(crate) answers: AtomicU32,
+    pub(crate) status: AtomicU32,
+    /// 1 = it was accepted, so it must be answered whatever dies.
+    pub(crate) owed: AtomicU32,
+    /// Which answers are right, as bits; 0 = not said.
+    pub(crate) expected: AtomicU32,
+    /// How often it was started.
+    pub(crate) starts: AtomicU32,
+    /// How often its effect is in the database, which is its request row too.
+    pub(crate) effects: AtomicU32,
+    /// Whose effect it is: a repeat has its original's.
+    pub(crate) key: AtomicU32,
+    pub(crate) is_write: AtomicU32,
+}
 
 /// The shared memory. All fields are atomics; the puppets and the checker see it at the same time.
 #[repr(C)]
@@ -34,17 +72,22 @@ pub(crate) struct World {
     request_cells: [AtomicU64; CELLS],
     reply_row: RingRow,
     reply_cells: [AtomicU64; CELLS],
-    tags: [AtomicU64; TAGS],
-    sweep: AtomicU32,
-    /// How often each request was answered.
-    answers: [AtomicU32; IDS],
-    /// 1 = the request was accepted before the attack began, so it must be answered whatever dies.
-    owed: [AtomicU32; IDS],
-    /// How often a request was started.
-    starts: [AtomicU32; IDS],
+    small_tags: [AtomicU64; SMALL_BLOCKS],
+    large_tags: [AtomicU64; LARGE_BLOCKS],
+    bodies: [AtomicU64; SMALL_BLOCKS + LARGE_BLOCKS],
+    pub(crate) sweep: AtomicU32,
+    /// The bells of worker A, worker B and the communication process.
+    bells: [AtomicU32; 3],
+    /// The slot of the body that the connection is receiving, 0 = none.
+    pub(crate) body_slot: AtomicU64,
+    /// What worker A's next life is running, by its own memory; 0 = nothing.
+    pub(crate) held: AtomicU64,
+    /// 1 = there is no worker A.
+    pub(crate) is_a_absent: AtomicU32,
+    callers: [Caller; IDS],
     /// Which uses and attempts were claimed by a worker, in the order of the claims.
     claims: [AtomicU64; CLAIMS],
-    claims_count: AtomicU32,
+    pub(crate) claims_count: AtomicU32,
     faults: AtomicU32,
 }
 
@@ -53,318 +96,212 @@ pub(crate) const WORLD_BYTES: usize = size_of::<World>();
 /// What a fault was, as a bit of `faults`.
 #[derive(Debug, Clone, Copy)]
 #[repr(u32)]
-enum Fault {
+pub(crate) enum Fault {
     BodyWrong = 1,
     BlockNotHeld = 2,
     FinishRefused = 4,
-}
-
-/// Who died.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dead {
-    Nobody,
-    Comm,
-    Worker(Owner),
+    NoBlock = 8,
 }
 
 impl World {
-    /// The world in zeroed shared memory.
-    pub(crate) fn at(base: NonNull<u8>) -> &'static Self {
-        // SAFETY: the map is page aligned, larger than a world, zeroed or a world already, and lives as long as the
-        // test; everything in a world is an atomic, for which any bytes are valid.
-        unsafe { base.cast().as_ref() }
-    }
-
     pub(crate) fn slots(&self) -> Slots<'_> {
         Slots::new(&self.rows)
     }
 
-    fn requests(&self) -> Queue<'_> {
+    pub(crate) fn requests(&self) -> Queue<'_> {
         Queue::requests((&self.request_row, &self.request_cells), self.slots())
     }
 
-    fn replies(&self) -> Queue<'_> {
+    pub(crate) fn replies(&self) -> Queue<'_> {
         Queue::replies((&self.reply_row, &self.reply_cells), self.slots())
     }
 
-    fn blocks(&self) -> Blocks<'_> {
-        Blocks::new([(64, &self.tags[..])], self.slots())
+    pub(crate) fn blocks(&self) -> Blocks<'_> {
+        Blocks::new([(64, &self.small_tags[..]), (256, &self.large_tags[..])], self.slots())
     }
 
-    fn row(&self, slot: SlotRef) -> &SlotRow {
+    pub(crate) fn row(&self, slot: SlotRef) -> &SlotRow {
         &self.rows[usize::from(slot.index) % SLOTS]
     }
 
-    fn id(&self, slot: SlotRef) -> usize {
-        self.row(slot).request_bytes.load(Ordering::Relaxed) as usize % IDS
+    pub(crate) fn id(&self, slot: SlotRef) -> u32 {
+        self.row(slot).request_bytes.load(Ordering::Relaxed)
     }
 
-    fn claim_block(&self, slot: SlotRef, kind: BlockKind) -> Option<u32> {
-        self.blocks().claim(0, slot, kind, &mut Cursor::default()).map(|block| block.to_bits())
+    pub(crate) fn caller(&self, id: u32) -> &Caller {
+        &self.callers[id as usize % IDS]
     }
 
-    fn fault(&self, fault: Fault) {
+    pub(crate) fn bell(&self, owner: Owner) -> Doorbell<'_> {
+        let index = match owner.row() {
+            2 => 0,
+            3 => 1,
+            _ => 2,
+        };
+        Doorbell::new(&self.bells[index])
+    }
+
+    pub(crate) fn is_asleep(&self, owner: Owner) -> bool {
+        let index = usize::from(owner.row() == WORKER_B.row());
+        self.bells[index].load(Ordering::Relaxed) == 1
+    }
+
+    pub(crate) fn fault(&self, fault: Fault) {
         self.faults.fetch_or(fault as u32, Ordering::Relaxed);
     }
 
-    fn answer(&self, slot: SlotRef) {
-        self.answers[self.id(slot)].fetch_add(1, Ordering::Relaxed);
+    /// Forgets a fault that was to be expected.
+    pub(crate) fn forgive(&self, fault: Fault) {
+        self.faults.fetch_and(!(fault as u32), Ordering::Relaxed);
     }
 
-    fn is_answered(&self, slot: SlotRef) -> bool {
-        self.answers[self.id(slot)].load(Ordering::Relaxed) > 0
+    pub(crate) fn faults(&self) -> u32 {
+        self.faults.load(Ordering::Relaxed)
     }
 
-    fn note_claim(&self, slot: SlotRef) {
+    pub(crate) fn body(&self, block: BlockRef) -> &AtomicU64 {
+        let first = if block.class == 0 { 0 } else { SMALL_BLOCKS };
+        &self.bodies[first + block.index as usize % LARGE_BLOCKS.max(SMALL_BLOCKS)]
+    }
+
+    /// Claims a block of this class and writes a body into it.
+    pub(crate) fn claim_body(
+        &self,
+        slot: SlotRef,
+        kind: BlockKind,
+        class: u8,
+        body: u64,
+    ) -> Option<BlockRef> {
+        let block = self.blocks().claim(class, slot, kind, &mut Cursor::default())?;
+        self.body(block).store(body, Ordering::Relaxed);
+        Some(block)
+    }
+
+    /// Whether the block named by these bits is the slot's for `kind` and holds `body`.
+    pub(crate) fn check_body(&self, bits: u32, slot: SlotRef, kind: BlockKind, body: u64) {
+        let held = BlockRef::from_bits(bits).filter(|block| self.blocks().is_held(*block, slot, kind));
+        match held {
+            None => self.fault(Fault::BlockNotHeld),
+            Some(block) if self.body(block).load(Ordering::Relaxed) != body => self.fault(Fault::BodyWrong),
+            Some(_) => {}
+        }
+    }
+
+    pub(crate) fn note_claim(&self, slot: SlotRef) {
         let place = self.claims_count.fetch_add(1, Ordering::Relaxed) as usize;
         self.claims[place % CLAIMS].store(slot.to_bits(), Ordering::Relaxed);
     }
 
-    // ---- operations of the processes ----
-
-    /// The communication process accepts request `id`.
-    pub(crate) fn submit(&self, owner: Owner, id: u32) -> Option<SlotRef> {
-        let slot = self.slots().claim(owner, &mut Cursor::default())?;
-        let row = self.row(slot);
-        row.request_bytes.store(id, Ordering::Relaxed);
-        row.reply_bytes.store(0, Ordering::Relaxed);
-        row.reply_block.store(0, Ordering::Relaxed);
-        let Some(block) = self.claim_block(slot, BlockKind::Request) else {
-            let _ = self.slots().release(slot);
-            return None;
-        };
-        row.request_block.store(block, Ordering::Relaxed);
-        row.frame_offset.store(u64::from(id) * 1_000, Ordering::Relaxed);
-        self.requests().submit(slot, owner).ok()?;
-        Some(slot)
+    pub(crate) fn claims_noted(&self) -> Vec<u64> {
+        let count = (self.claims_count.load(Ordering::Relaxed) as usize).min(CLAIMS);
+        self.claims[..count].iter().map(|claim| claim.load(Ordering::Relaxed)).collect()
     }
 
-    /// A worker takes one request, runs it and replies. Gives whether there was one.
-    pub(crate) fn serve(&self, owner: Owner) -> bool {
-        let Some(slot) = self.requests().take(owner) else { return false };
-        self.note_claim(slot);
-        self.run(slot, owner);
-        true
+    /// Pushes a done slot to the reply ring, as workers do, and wakes the communication process.
+    pub(crate) fn push_reply(&self, slot: SlotRef) {
+        if self.replies().push(slot) == Err(Full) && !mutants::is(Mutant::FullUnnoticed) {
+            self.sweep.store(1, Ordering::Release);
+        }
+        self.bell(COMM).claim_wake();
     }
 
-    /// A worker takes one request and gets no further.
-    pub(crate) fn take_only(&self, owner: Owner) {
-        if let Some(slot) = self.requests().take(owner) {
-            self.note_claim(slot);
-        }
-    }
-
-    fn run(&self, slot: SlotRef, owner: Owner) {
-        let row = self.row(slot);
-        let id = row.request_bytes.load(Ordering::Relaxed);
-        if row.frame_offset.load(Ordering::Relaxed) != u64::from(id) * 1_000 {
-            self.fault(Fault::BodyWrong);
-        }
-        let block = BlockRef::from_bits(row.request_block.load(Ordering::Relaxed));
-        if !block.is_some_and(|block| self.blocks().is_held(block, slot, BlockKind::Request)) {
-            self.fault(Fault::BlockNotHeld);
-        }
-        self.starts[id as usize % IDS].fetch_add(1, Ordering::Relaxed);
-        if let Some(reply) = self.claim_block(slot, BlockKind::Reply) {
-            row.reply_block.store(reply, Ordering::Relaxed);
-        }
-        row.reply_bytes.store(id + 7, Ordering::Relaxed);
-        let is_executed = self.slots().execute(slot, owner).is_ok();
-        if !is_executed || self.slots().finish(slot, owner).is_err() {
-            self.fault(Fault::FinishRefused);
-        }
-        if self.replies().push(slot).is_err() {
-            self.sweep.store(1, Ordering::SeqCst);
-        }
-    }
-
-    /// The communication process answers one reply. Gives whether there was one.
-    pub(crate) fn deliver(&self) -> bool {
-        let Some(slot) = self.replies().pop() else { return false };
-        if self.slots().word(slot.index).is(State::Done) {
-            self.finish_caller(slot);
-        }
-        true
-    }
-
-    /// Answers the caller of an ended request, unless that was done, and frees the slot.
-    fn finish_caller(&self, slot: SlotRef) {
-        let row = self.row(slot);
-        let is_done = self.slots().word(slot.index).is(State::Done);
-        if is_done && row.reply_bytes.load(Ordering::Relaxed) != row.request_bytes.load(Ordering::Relaxed) + 7
-        {
-            self.fault(Fault::BodyWrong);
-        }
-        if !self.is_answered(slot) {
-            self.answer(slot);
-        }
-        let _ = self.slots().release(slot);
-    }
-
-    /// The time of the first queued request runs out.
-    pub(crate) fn expire_first(&self) {
-        for (index, word) in self.slots().words() {
-            if word.is(State::Queued) && self.slots().expire(word.slot(index)).is_ok() {
-                self.finish_caller(word.slot(index));
+    /// Wakes one worker for one request.
+    pub(crate) fn wake_one(&self) {
+        for owner in [WORKER_A, WORKER_B] {
+            if self.bell(owner).ring() {
                 return;
             }
         }
     }
 
-    /// The communication process takes up what recovery left.
-    pub(crate) fn sweep_lost(&self) {
-        for (index, word) in self.slots().words() {
-            let slot = word.slot(index);
-            match word.state() {
-                Some(State::Lost | State::Uncommitted) => match self.slots().retry(slot) {
-                    Ok(again) => drop(self.requests().push(again)),
-                    Err(_) => self.finish_caller(slot),
-                },
-                Some(State::Expired) => self.finish_caller(slot),
-                _ => {}
-            }
+    /// What follows every recovery.
+    pub(crate) fn sweep_and_wake_all(&self) {
+        if !mutants::is(Mutant::SweepsNothing) {
+            self.sweep.store(1, Ordering::Release);
+        }
+        if mutants::is(Mutant::WakesNobody) {
+            return;
+        }
+        for owner in [WORKER_A, WORKER_B] {
+            self.bell(owner).ring();
+        }
+        self.bell(COMM).claim_wake();
+    }
+
+    /// The words of the request ring and its tail, and of the reply ring and its tail, for a look from outside.
+    pub(crate) fn tails(&self) -> [u64; 4] {
+        let load = |place: &AtomicU64| place.load(Ordering::Relaxed);
+        [
+            load(&self.request_row.head),
+            load(&self.request_row.tail),
+            load(&self.reply_row.head),
+            load(&self.reply_row.tail),
+        ]
+    }
+
+    /// How many blocks carry the tag of this use of a slot.
+    pub(crate) fn blocks_of(&self, slot: SlotRef) -> usize {
+        let blocks = self.blocks();
+        let all = [(0, SMALL_BLOCKS), (1, LARGE_BLOCKS)];
+        let refs = all
+            .into_iter()
+            .flat_map(|(class, count)| (0..count as u32).map(move |index| BlockRef { class, index }));
+        refs.filter(|block| {
+            [BlockKind::Request, BlockKind::Reply].iter().any(|kind| blocks.is_held(*block, slot, *kind))
+        })
+        .count()
+    }
+}
+
+impl Kind {
+    pub(crate) fn flags(self) -> u32 {
+        match self {
+            Self::Read => 0,
+            Self::LongRead => KIND_LONG,
+            Self::Write => KIND_WRITE,
         }
     }
 
-    /// The supervisor recovers worker A.
-    pub(crate) fn recover_a(&self) {
-        recover_worker(self.slots(), WORKER_A);
-        self.sweep.store(1, Ordering::SeqCst);
-    }
-
-    /// Everything that is accepted now must be answered in the end.
-    pub(crate) fn owe_accepted(&self) {
-        for (index, word) in self.slots().words() {
-            if !matches!(word.state(), Some(State::Free | State::Filling) | None) {
-                self.owed[self.id(word.slot(index))].store(1, Ordering::Relaxed);
-            }
+    pub(crate) fn of(row: &SlotRow) -> Self {
+        match row.flags.load(Ordering::Relaxed) {
+            KIND_WRITE => Self::Write,
+            KIND_LONG => Self::LongRead,
+            _ => Self::Read,
         }
     }
+}
 
-    // ---- the survivors ----
-
-    /// What is done at once when somebody has died, while everybody else may be anywhere.
-    pub(crate) fn recover(&self, dead: Dead) {
-        match dead {
-            Dead::Nobody => {}
-            Dead::Comm => {
-                adopt_slots(self.slots(), COMM_NEXT, |_| false);
-                push_missing(self.slots(), &self.requests(), |_| true);
-            }
-            Dead::Worker(owner) => {
-                recover_worker(self.slots(), owner);
-                self.note_lost_claims();
-            }
-        }
-        self.owe_accepted();
-        if dead != Dead::Nobody {
-            self.sweep.store(1, Ordering::SeqCst);
+impl Status {
+    pub(crate) const fn bit(self) -> u32 {
+        match self {
+            Self::Done => 1,
+            Self::TimedOut => 2,
+            Self::Lost => 4,
+            Self::Expired => 8,
         }
     }
 
-    /// Lets the survivors work until nothing moves, and gives what is wrong then.
-    pub(crate) fn converge(&self) -> Result<(), String> {
-        for _ in 0..64 {
-            let mut is_moving = false;
-            if self.sweep.swap(0, Ordering::SeqCst) == 1 {
-                self.sweep_lost();
-                self.sweep_done();
-                is_moving = true;
-            }
-            is_moving |= self.deliver();
-            is_moving |= self.serve(SURVIVOR);
-            if !is_moving {
-                break;
-            }
+    pub(crate) fn from_code(code: u32) -> Self {
+        match code {
+            301 => Self::TimedOut,
+            302 => Self::Lost,
+            305 => Self::Expired,
+            _ => Self::Done,
         }
-        self.check()?;
-        self.check_rings_still_work()
     }
+}
 
-    /// Sends `count` requests all the way through, as others do while one process is stopped.
-    pub(crate) fn churn(&self, count: u32) {
-        for round in 0..count {
-            let id = 24 + round % 8;
-            self.answers[id as usize].store(0, Ordering::Relaxed);
-            if self.submit(COMM, id).is_some() {
-                self.serve(WORKER_B);
-                self.deliver();
-            }
-        }
-    }
+/// The body that a request's block holds.
+pub(crate) fn request_body(id: u32) -> u64 {
+    u64::from(id) * 1_000 + 1
+}
 
-    fn sweep_done(&self) {
-        for (index, word) in self.slots().words() {
-            if word.is(State::Done) {
-                self.finish_caller(word.slot(index));
-            }
-        }
-    }
+/// The body of the reply to the request whose effect has this key.
+pub(crate) fn reply_body(key: u32) -> u64 {
+    u64::from(key) * 1_000 + 2
+}
 
-    /// The dead worker may have claimed without having noted it.
-    fn note_lost_claims(&self) {
-        let noted = self.claims_noted();
-        for (index, word) in self.slots().words() {
-            let slot = word.slot(index);
-            let is_lost = word.is(State::Lost) || word.is(State::Uncommitted);
-            if is_lost && !noted.contains(&slot.to_bits()) {
-                self.note_claim(slot);
-            }
-        }
-    }
-
-    fn claims_noted(&self) -> Vec<u64> {
-        let count = (self.claims_count.load(Ordering::Relaxed) as usize).min(CLAIMS);
-        self.claims[..count].iter().map(|claim| claim.load(Ordering::Relaxed)).collect()
-    }
-
-    fn check(&self) -> Result<(), String> {
-        for (index, word) in self.slots().words() {
-            if !word.is(State::Free) {
-                return Err(format!(
-                    "slot {index} is stuck as {word:?} (request {})",
-                    self.id(word.slot(index))
-                ));
-            }
-        }
-        let taken = self.blocks().taken_count(0);
-        if taken != 0 {
-            return Err(format!("{taken} blocks are held by nobody's slot"));
-        }
-        let mut claims = self.claims_noted();
-        claims.sort_unstable();
-        if let Some(pair) = claims.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(format!("one attempt was claimed twice: {:?}", SlotRef::from_bits(pair[0])));
-        }
-        for id in 1..IDS {
-            let answers = self.answers[id].load(Ordering::Relaxed);
-            let owed = self.owed[id].load(Ordering::Relaxed);
-            if answers > 1 || answers < owed {
-                return Err(format!("request {id} was accepted {owed} times and answered {answers} times"));
-            }
-        }
-        match self.faults.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            faults => Err(format!("faults {faults:#b} (1 body wrong, 2 block not held, 4 finish refused)")),
-        }
-    }
-
-    /// Sends requests through every cell twice: a hole or an overwritten entry shows here at the latest.
-    fn check_rings_still_work(&self) -> Result<(), String> {
-        for round in 0..2 * CELLS {
-            let id = 16 + (round % 8) as u32;
-            self.answers[id as usize].store(0, Ordering::Relaxed);
-            self.claims_count.store(0, Ordering::Relaxed);
-            if self.submit(COMM_NEXT, id).is_none() {
-                return Err(format!("round {round} after the attack found no free slot or block"));
-            }
-            if !self.serve(SURVIVOR) || !self.deliver() {
-                return Err(format!("round {round} after the attack: the rings lost a request"));
-            }
-            if self.answers[id as usize].load(Ordering::Relaxed) != 1 {
-                return Err(format!("round {round} after the attack was not answered"));
-            }
-        }
-        self.check()
-    }
+/// Whether a word's state is one that was accepted and is not over.
+pub(crate) fn is_accepted(state: Option<State>) -> bool {
+    !matches!(state, Some(State::Free | State::Filling) | None)
 }

@@ -1,7 +1,7 @@
 //! What SIGHUP can apply.
 
 use super::good;
-use crate::{Changes, changes};
+use crate::{Changes, changes, keys};
 
 fn between(old: &str, new: &str) -> Changes {
     changes(&good(old), &good(new))
@@ -22,7 +22,6 @@ fn changes_are_parted_into_what_applies_now_and_what_needs_a_restart() {
     let changes = between("", new);
     let live = [
         "admission.read_threshold",
-        "admission.reply_share",
         "comm.idle_timeout",
         "log.level",
         "service.policy",
@@ -30,7 +29,30 @@ fn changes_are_parted_into_what_applies_now_and_what_needs_a_restart() {
         "service.timeout",
     ];
     assert_eq!(changes.applicable, live);
-    assert_eq!(changes.needs_restart, ["comm.threads", "ipc.key", "log.keep", "service.libraries"]);
+    let later = ["admission.reply_share", "comm.threads", "ipc.key", "log.keep", "service.libraries"];
+    assert_eq!(changes.needs_restart, later);
+}
+
+/// The keys that the supervisor writes into the node's row or uses itself, and no others: a key that is called
+/// applicable and is not applied would be reported as taken.
+#[test]
+fn live_keys_are_those_that_a_running_node_takes_up() {
+    let live = keys::ALL.iter().filter(|key| key.change() == keys::Change::Live);
+    let names: Vec<String> = live.map(|key| format!("{}.{}", key.section(), key.name())).collect();
+    let taken_up = [
+        "comm.header_timeout",
+        "comm.body_timeout",
+        "comm.idle_timeout",
+        "comm.write_timeout",
+        "admission.read_threshold",
+        "admission.read_resume",
+        "service.timeout",
+        "service.policy",
+        "service.quarantine_deaths",
+        "service.quarantine_window",
+        "log.level",
+    ];
+    assert_eq!(names, taken_up);
 }
 
 #[test]

@@ -293,12 +293,14 @@ fn driver_that_is_not_built_is_refused_with_those_that_are() {
 #[test]
 fn names_that_the_file_chooses_are_checked() {
     says(
-        "[data.Main]\n[data.1st]\n[serial.types.a-b]\n[service.\"Card Service\"]\n",
+        "[data.Main]\n[data.1st]\n[serial.types.a-b]\n[service.\"Card Service\"]\n[service._card]\n[service.\"\"]\n",
         &[
             "1:7: data.Main: \"Main\" is no name; write a lowercase letter, then letters, digits or _, 32 in all",
             "2:7: data.1st: \"1st\" is no name; write a lowercase letter, then letters, digits or _, 32 in all",
             "3:15: serial.types.a-b: \"a-b\" is no name; write a lowercase letter, then letters, digits or _, 32 in all",
-            "4:10: service.Card Service: \"Card Service\" is no name of a service; write 1 to 64 of a-z 0-9 _ -",
+            "4:10: service.Card Service: \"Card Service\" is no name of a service; write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit",
+            "5:10: service._card: \"_card\" is no name of a service; write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit",
+            "6:10: service.: \"\" is no name of a service; write 1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit",
         ],
     );
     let many: String = (0..=limits::DATA_SOURCES_MAX).map(|n| format!("[data.d{n:02}]\n")).collect();

@@ -6,6 +6,14 @@ use crate::{SerialFormat, SerialFormatError, SerialPart};
 use proptest::prelude::*;
 use std::time::Duration;
 
+/// Services have a point in their name, which TOML takes for a section inside a section unless it is quoted.
+#[test]
+fn service_is_configured_by_its_name_in_quotes() {
+    let settings = good("[service.\"card.recharge\"]\nmost = 5\n[service.card]\nmost = 6\n");
+    assert_eq!(settings.service.configuration_json("card.recharge"), r#"{"most":5}"#);
+    assert_eq!(settings.service.configuration_json("card"), r#"{"most":6}"#);
+}
+
 #[test]
 fn sizes_are_read_with_and_without_a_unit() {
     let settings = good("[comm]\nbody_max = 65536\nlarge_body = \"2048\"\nreceive_buffer = \"8KiB\"\n");

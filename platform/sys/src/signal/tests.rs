@@ -1,6 +1,7 @@
 //! Signals tried for real; what would end or change the test itself is tried in a copy of this program.
 
 use std::io::Read;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::*;
@@ -43,7 +44,8 @@ fn say(words: &[u8]) {
     unsafe { libc::write(1, words.as_ptr().cast(), words.len()) };
 }
 
-fn note(signal: i32) {
+fn note(interrupted: &Interrupted) {
+    let signal = interrupted.signal;
     say(b"<noted ");
     say(&[b'0' + (signal / 10) as u8, b'0' + (signal % 10) as u8]);
     say(b">");
@@ -104,7 +106,7 @@ fn fatal_signal_is_noted_once_and_then_ends_the_process() {
 
 #[test]
 fn crash_inside_the_note_still_ends_the_process() {
-    fn crashing(_signal: i32) {
+    fn crashing(_interrupted: &Interrupted) {
         say(b"<noted>");
         // SAFETY: none: a note that breaks its promise is what the test is about.
         unsafe { std::hint::black_box(8_usize as *mut u32).write_volatile(1) };
@@ -118,6 +120,155 @@ fn crash_inside_the_note_still_ends_the_process() {
     let (said, state) = end_of(copy("crash_inside_the_note_still_ends_the_process", "any"));
     assert_eq!(state, ExitState::Killed { signal: libc::SIGSEGV, core_dumped: false });
     assert_eq!(said.matches("<noted>").count(), 1, "{said}");
+}
+
+#[test]
+fn note_that_never_ends_is_ended() {
+    fn waiting(_interrupted: &Interrupted) {
+        say(b"<noted>");
+        loop {
+            std::hint::spin_loop();
+        }
+    }
+    if std::env::var(ROLE).is_ok() {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0).unwrap();
+        // As it is when the crashed code had blocked it.
+        block(&[Signal::SIGALRM]).unwrap();
+        on_fatal(waiting).unwrap();
+        std::process::abort();
+    }
+    let (said, state) = end_of(copy("note_that_never_ends_is_ended", "any"));
+    assert_eq!(state, ExitState::Killed { signal: libc::SIGALRM, core_dumped: false });
+    assert_eq!(said.matches("<noted>").count(), 1, "{said}");
+}
+
+/// Writes a number as hex between marks, by plain system calls.
+fn say_address(address: usize) {
+    let mut text = *b"<at 0000000000000000>";
+    for (place, digit) in text[4..20].iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[address >> (60 - 4 * place) & 15];
+    }
+    say(&text);
+}
+
+/// The numbers that were written by [`say_address`].
+fn addresses(said: &str) -> Vec<usize> {
+    let parts = said.split("<at ").skip(1).map(|part| &part[..16]);
+    parts.map(|digits| usize::from_str_radix(digits, 16).unwrap()).collect()
+}
+
+fn say_stack(interrupted: &Interrupted) {
+    say_address(interrupted.address);
+    if interrupted.address < 4096 {
+        // A jump to nowhere; the word on the stack is where it came from.
+        return say_address(interrupted.return_address().unwrap_or(0));
+    }
+    let mut room = 40;
+    let _ended = interrupted.walk_callers(&mut |address| {
+        say_address(address);
+        room -= 1;
+        if room == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+}
+
+/// Each of these has the next one's address on the stack while it runs.
+#[inline(never)]
+fn outer(last: fn()) -> u32 {
+    middle(std::hint::black_box(last)) + 1
+}
+
+#[inline(never)]
+fn middle(last: fn()) -> u32 {
+    std::hint::black_box(last)();
+    std::hint::black_box(7)
+}
+
+#[inline(never)]
+fn store_to_nowhere() {
+    // SAFETY: none: this test is about the fault.
+    unsafe { std::hint::black_box(8_usize as *mut u32).write_volatile(1) };
+}
+
+#[inline(never)]
+fn raise_terminate() {
+    nix::sys::signal::raise(Signal::SIGTERM).unwrap();
+    say(b"<went on>");
+}
+
+#[inline(never)]
+fn crash_at_all() {
+    nix::sys::signal::raise(Signal::SIGSEGV).unwrap();
+}
+
+/// Writes where the functions of the copy begin, since each process has them elsewhere, then runs them.
+fn say_functions_and_run(last: fn()) {
+    say_address(outer as *const () as usize);
+    say_address(middle as *const () as usize);
+    say_address(last as usize);
+    println!("{}", outer(last));
+}
+
+/// Where a stack has an address within the first bytes of a function, and not of one of the `others` behind it.
+fn is_in(stack: &[usize], function: usize, others: &[usize]) -> Option<usize> {
+    let end = others.iter().filter(|other| **other > function).min().map_or(usize::MAX, |other| *other);
+    stack.iter().position(|address| (function..end.min(function + 512)).contains(address))
+}
+
+#[test]
+fn stack_of_a_crash_names_its_callers_from_the_inside_out() {
+    if let Ok(role) = std::env::var(ROLE) {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0).unwrap();
+        warm_up_stack_walk();
+        on_fatal(say_stack).unwrap();
+        return say_functions_and_run(if role == "fault" { store_to_nowhere } else { crash_at_all });
+    }
+    for role in ["fault", "raise"] {
+        let (said, state) = end_of(copy("stack_of_a_crash_names_its_callers_from_the_inside_out", role));
+        assert_eq!(state, ExitState::Killed { signal: libc::SIGSEGV, core_dumped: false }, "{role}");
+        let said = addresses(&said);
+        let ([outer, middle, last], stack) = said.split_first_chunk().unwrap();
+        let places = [last, middle, outer]
+            .map(|function| is_in(stack, *function, &[*last, *middle, *outer]).expect("it was running"));
+        assert!(places[0] < places[1] && places[1] < places[2], "{role}: {places:?}");
+        assert_eq!(places[0] == 0, role == "fault", "the faulting instruction comes first: {places:?}");
+    }
+}
+
+#[test]
+fn stack_of_a_jump_to_nowhere_says_where_it_came_from() {
+    if std::env::var(ROLE).is_ok() {
+        nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0).unwrap();
+        on_fatal(say_stack).unwrap();
+        // SAFETY: none: calling what is no function is what the test is about.
+        let nowhere = unsafe { std::mem::transmute::<usize, fn()>(std::hint::black_box(16)) };
+        return say_functions_and_run(nowhere);
+    }
+    let (said, state) = end_of(copy("stack_of_a_jump_to_nowhere_says_where_it_came_from", "any"));
+    assert_eq!(state, ExitState::Killed { signal: libc::SIGSEGV, core_dumped: false });
+    let said = addresses(&said);
+    let ([outer, middle, last], stack) = said.split_first_chunk().unwrap();
+    assert_eq!((stack[0], *last), (16, 16));
+    assert_eq!(is_in(&stack[1..], *middle, &[*outer]), Some(0), "{said:x?}");
+}
+
+#[test]
+fn terminated_thread_is_noted_with_its_stack_and_goes_on() {
+    if std::env::var(ROLE).is_ok() {
+        warm_up_stack_walk();
+        let flag = terminate_flag();
+        on_terminate(say_stack).unwrap();
+        assert_eq!(on_terminate(say_stack).unwrap_err().kind(), std::io::ErrorKind::AlreadyExists);
+        say_functions_and_run(raise_terminate);
+        std::process::exit(if flag.load(Ordering::Relaxed) { 5 } else { 6 });
+    }
+    let (said, state) = end_of(copy("terminated_thread_is_noted_with_its_stack_and_goes_on", "any"));
+    assert_eq!(state, ExitState::Exited { code: 5 });
+    assert!(said.contains("<went on>"), "{said}");
+    let said = addresses(&said);
+    let ([outer, middle, last], stack) = said.split_first_chunk().unwrap();
+    let places = [last, middle, outer]
+        .map(|function| is_in(stack, *function, &[*last, *middle, *outer]).expect("it was running"));
+    assert!(places[0] < places[1] && places[1] < places[2], "{places:?}");
 }
 
 #[test]

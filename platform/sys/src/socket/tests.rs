@@ -272,3 +272,13 @@ fn a_descriptor_of_unknown_origin_is_told_by_its_kind() {
     assert_eq!(kind(&datagram).unwrap(), SocketKind::Other);
     assert_eq!(kind(tempfile::tempfile().unwrap()).unwrap_err().raw_os_error(), Some(libc::ENOTSOCK));
 }
+
+#[test]
+fn sockets_with_something_to_read_are_told_from_the_others() {
+    let pairs: Vec<_> = (0..5).map(|_| UnixStream::pair().unwrap()).collect();
+    (&pairs[1].1).write_all(b"x").unwrap();
+    pairs[3].1.shutdown(Shutdown::Both).unwrap();
+    let sockets: Vec<_> = pairs.iter().map(|(near, _)| near.as_fd()).collect();
+    assert_eq!(readable(&sockets).unwrap(), [false, true, false, true, false]);
+    assert_eq!(readable(&[]).unwrap(), [false; 0]);
+}

@@ -1,0 +1,19 @@
+//! `cargo xtask chaos`: see `gantry_tests::chaos`.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use gantry_tests::chaos::{self, Plan, USAGE};
+
+fn main() -> ExitCode {
+    match Plan::read(std::env::args().skip(1)) {
+        Ok(plan) => {
+            chaos::run(&plan);
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("chaos: {error}\n\n{USAGE}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! What an operator does meanwhile: status, deploys, log levels, SIGHUP, upgrades.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+
+use super::dice::Dice;
+use super::hall::{Hall, Phase};
+use super::stage::Stage;
+use crate::processes::send_signal;
+
+/// Gives commands until the phase changes.
+///
+/// Each must end, and end well unless the supervisor was killed or stopped meanwhile; then it may say that nobody
+/// answers (3) or that it failed (1).
+pub(super) fn run(hall: &Hall, stage: &Stage) {
+    let mut dice = Dice::new(hall.plan.seed, 3);
+    let mut deploys = 0_usize;
+    while hall.phase() == Phase::Chaos {
+        let pause = Instant::now() + Duration::from_millis(dice.between(200, 2500));
+        while Instant::now() < pause && hall.phase() == Phase::Chaos {
+            thread::sleep(Duration::from_millis(50));
+        }
+        match dice.below(21) {
+            0 => upgrade(hall, stage),
+            1..6 => {
+                // A deploy of what is in force already is refused, so the versions take turns.
+                let library = stage.libraries[deploys % stage.libraries.len()].clone();
+                let path = library.to_string_lossy().into_owned();
+                if command(hall, stage, &["service", "deploy", &path]) {
+                    hall.set_versioned();
+                    deploys += 1;
+                } else {
+                    // It may have come into force before its command failed.
+                    deploys += usize::from(dice.chance(500));
+                }
+            }
+            6..10 => {
+                let level = ["debug", "warn", "error"][dice.below(3)];
+                command(hall, stage, &["log", "level", level]);
+            }
+            10..12 => {
+                if let Some(supervisor) = stage.supervisor() {
+                    hall.chronicle.note("SIGHUP");
+                    send_signal(supervisor, Signal::SIGHUP);
+                    hall.count("SIGHUPs");
+                }
+            }
+            12..14 => {
+                command(hall, stage, &["service", "list"]);
+            }
+            _ => {
+                command(hall, stage, &["status", "--json"]);
+            }
+        }
+    }
+}
+
+/// Replaces every process one by one. The communication process then leaves by itself, with nobody but its keeper to hold
+/// its sockets for a moment, so keepers are spared until that is certainly over.
+fn upgrade(hall: &Hall, stage: &Stage) {
+    hall.spare_keepers(true);
+    let was_whole = command(hall, stage, &["upgrade"]);
+    hall.count("upgrades");
+    if !was_whole {
+        // The next supervisor may go on with it.
+        thread::sleep(Duration::from_secs(5));
+    }
+    hall.spare_keepers(false);
+}
+
+/// Runs a command; whether it ended well.
+fn command(hall: &Hall, stage: &Stage, arguments: &[&str]) -> bool {
+    let begin = Instant::now();
+    let was_away = stage.supervisor().is_none();
+    // A command that hangs ends the run: its watchdog panics.
+    let output = stage.node.gantry(arguments);
+    let words = arguments.join(" ");
+    hall.chronicle.note(&format!("`{words}` ended with {:?} after {:?}", output.code, begin.elapsed()));
+    hall.count("commands");
+    // Shortly before counts too: a supervisor that has just come back is still getting ready.
+    let is_excused = was_away || stage.was_disturbed_since(begin - Duration::from_secs(5));
+    match output.code {
+        Some(0) => true,
+        Some(1 | 3) if is_excused => {
+            hall.count("commands that failed while the supervisor was away");
+            false
+        }
+        // The same version again: the one before it failed late.
+        Some(1) if words.contains("deploy") && output.stderr.contains("already") => false,
+        code => {
+            hall.chronicle.fault(&format!("`{words}` ended with {code:?}: {}", output.stderr.trim()));
+            false
+        }
+    }
+}

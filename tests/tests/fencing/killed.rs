@@ -1,0 +1,35 @@
+//! Killed at every border of a system call.
+
+use gantry_tests::Node;
+
+use super::{Attempt, BORDERS_MAX, PLACES, expect_truth, final_word, lead, wait_for_successor};
+
+#[test]
+fn write_whose_worker_is_killed_at_any_system_call_is_what_its_outcome_says() {
+    for place in PLACES {
+        let node = Node::start((place.options)());
+        let (mut done, mut failed) = (0, 0);
+        for borders in 1..BORDERS_MAX {
+            let mut attempt = Attempt::new(&node, borders);
+            let worker = node.pid("write");
+            let Some(led) = lead(&node, &mut attempt, borders) else {
+                println!("{}: {borders} borders; {done} were done, {failed} were not", place.name);
+                assert!(done > 0 && failed > 0, "before its commit a write is lost, and after it is not");
+                break;
+            };
+            led.kill();
+            let said = final_word(&node, &attempt);
+            wait_for_successor(&node, worker);
+            // The caller hears 302, or the reply of the second run that found the first one's commit.
+            let status = attempt.client.receive().status;
+            assert!(
+                matches!((status, said.as_str()), (302, _) | (0, "done")),
+                "{status:03}, and then {said}"
+            );
+            expect_truth(&node, &attempt, &said, place.name);
+            *(if said == "done" { &mut done } else { &mut failed }) += 1;
+            assert!(borders + 1 < BORDERS_MAX, "a write with more than {BORDERS_MAX} borders");
+        }
+        node.until_quiet();
+    }
+}
