@@ -8,6 +8,7 @@ use gantry_comm::{CommOptions, ListenerKind};
 use gantry_segment::Segments;
 use gantry_settings::Settings;
 use gantry_sys::eventfd::EventFd;
+use gantry_sys::limits::{make_descriptor_room, nofile};
 use gantry_sys::process::{set_name, take_inherited};
 use gantry_sys::signal::{Signal, ignore};
 use gantry_sys::user::{allow_tracers, set_dumpable};
@@ -15,6 +16,9 @@ use gantry_worker::WorkerOptions;
 
 use crate::arguments::{ChildArguments, ChildCommArguments, ChildWorkerArguments, QueueArgument};
 use crate::telemetry;
+
+/// Descriptors of a communication process that are no connections: listeners, doorbells, epoll, logs, the keeper.
+const OTHER_DESCRIPTORS: u64 = 64;
 
 /// Is the communication process.
 pub(crate) fn comm(settings: Settings, arguments: ChildCommArguments) -> anyhow::Result<ExitCode> {
@@ -25,13 +29,25 @@ pub(crate) fn comm(settings: Settings, arguments: ChildCommArguments) -> anyhow:
             take_inherited(number).with_context(|| format!("listener {number} was not inherited"))?;
         Ok((kind, socket))
     };
-    let listeners = listeners.into_iter().map(listener).collect::<anyhow::Result<_>>()?;
+    let listeners = listeners.into_iter().map(listener).collect::<anyhow::Result<Vec<_>>>()?;
+    make_room(&settings, &listeners);
     set_name("gantry-comm");
     let level = telemetry::level_in_force(&settings, segments.control());
     let log = telemetry::init(&settings, "comm", None, level)?;
     let (row, epoch) = (child.row, child.epoch);
     let outcome = gantry_comm::run(CommOptions { segments, row, epoch, settings, listeners, doorbells });
     finish(outcome, &log)
+}
+
+/// Makes room for the descriptors of all connections while this process is alone: it takes over thousands at a time, in
+/// threads, beside a keeper that shares the table.
+fn make_room(settings: &Settings, listeners: &[(ListenerKind, OwnedFd)]) {
+    let count = u64::from(settings.comm.connections_max) + OTHER_DESCRIPTORS;
+    let count = u32::try_from(count.min(nofile())).unwrap_or(u32::MAX);
+    if let Some((_, any)) = listeners.first() {
+        // The table grows later then, which only costs time.
+        let _ = make_descriptor_room(any, count);
+    }
 }
 
 /// Is a worker.

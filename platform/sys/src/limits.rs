@@ -1,6 +1,10 @@
 //! Resource limits of the process.
 
+use std::io;
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// The process may not even have as many descriptors as it cannot do without.
@@ -44,6 +48,22 @@ pub fn nofile() -> u64 {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(0, |(soft, _)| soft)
 }
 
+/// Sees to it that the table of descriptors has room for the numbers below `count`.
+///
+/// The kernel doubles the table when a number does not fit, and while threads or processes share it each doubling waits until
+/// no processor can be looking at the old one: some 15 ms each time, on the way to ten thousand descriptors ten times. So
+/// whoever will have many makes room before anybody shares the table with it. `any` is one that it has already.
+///
+/// # Errors
+/// `EINVAL`: `count` is above the limit of open files ([`raise_nofile`]); `EMFILE`, `ENOMEM`.
+pub fn make_descriptor_room(any: impl AsFd, count: u32) -> io::Result<()> {
+    let last = i32::try_from(count.saturating_sub(1)).unwrap_or(i32::MAX);
+    let highest = fcntl(any, FcntlArg::F_DUPFD_CLOEXEC(last))?;
+    // SAFETY: the descriptor was just made, and nobody else has it.
+    drop(unsafe { OwnedFd::from_raw_fd(highest) });
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,5 +102,21 @@ mod tests {
         assert_eq!(raise_nofile(1 << 40, 1), Ok(hard));
         assert_eq!(nofile(), hard);
         setrlimit(Resource::RLIMIT_NOFILE, soft, hard).unwrap();
+    }
+
+    #[test]
+    fn room_for_descriptors_is_what_the_kernel_says() {
+        let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let size = status.lines().find_map(|line| line.strip_prefix("FDSize:")).unwrap();
+            size.trim().parse::<u32>().unwrap()
+        };
+        let count = room() + 1;
+        raise_nofile(u64::from(count), u64::from(count)).unwrap();
+        make_descriptor_room(io::stdin(), count).unwrap();
+        assert!(room() >= count, "{} for {count}", room());
+        let refused = make_descriptor_room(io::stdin(), u32::MAX).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(nix::libc::EINVAL));
     }
 }
