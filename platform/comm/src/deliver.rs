@@ -187,11 +187,12 @@ impl<'a> IoThread<'a> {
         match status {
             Status::Done => {}
             Status::BusinessError => bump(&row.business_errors, 1),
-            Status::ReadQueueOverThreshold
+            // The operator's decision or the node's limits, not a fault of the service. 303 is its fault.
+            Status::ServiceStopped
+            | Status::ReadQueueOverThreshold
             | Status::Full
             | Status::RefusedByRule
-            | Status::Draining
-            | Status::Quarantined => bump(&row.refusals, 1),
+            | Status::Draining => bump(&row.refusals, 1),
             Status::TimedOut | Status::BudgetSpent => {
                 bump(&row.timeouts, 1);
                 bump(&row.errors, 1);

@@ -17,7 +17,7 @@ pub struct ServiceStatistics {
     pub errors: AtomicU64,
     /// Answers 304.
     pub business_errors: AtomicU64,
-    /// Answers 201 to 204 and 303.
+    /// Answers 103 and 201 to 204: the operator's decision or the node's limits.
     pub refusals: AtomicU64,
     /// Answers 301 and 305.
     pub timeouts: AtomicU64,
