@@ -1,7 +1,7 @@
 //! Why there is no serial number.
 
 use crate::limits::{COUNT_MAX, NAME_BYTES_MAX, RANGE_MAX};
-use gantry_datasource::SourceError;
+use gantry_datasource::{ErrorKind, SourceError};
 
 /// Why serial numbers could not be drawn, or types not be set up.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,4 +67,12 @@ pub enum SerialError {
         #[source]
         cause: Box<SourceError>,
     },
+}
+
+impl SerialError {
+    /// Whether the same may succeed when the transaction is rolled back and run again.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Source { cause, .. } if cause.kind == ErrorKind::Retryable)
+    }
 }

@@ -13,7 +13,7 @@ use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
 use crate::reply::ReplyRoom;
 use crate::sources::Sources;
 use crate::sql::{self, BEGIN, DRAW, Limit, Noted, Rows};
-use crate::write::{Identity, Transaction, draw, on};
+use crate::write::{Identity, Transaction, on};
 
 /// The data source that serial numbers are drawn from.
 pub(crate) const SERIAL_SOURCE: &str = "main";
@@ -41,7 +41,14 @@ impl Lent<'_, '_> {
     pub(crate) fn enter(&mut self, source: &str) -> Result<(), SqlError> {
         // Where a database has one writer at a time, the wait for that place is here.
         let _noted = (!self.transaction.is_on(source)).then(|| Noted::begin(self.note, source, BEGIN));
-        self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit)
+        let entered = self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit);
+        entered.map_err(|error| self.note_failure(error))
+    }
+
+    /// Remembers what may succeed when everything is run again.
+    fn note_failure(&mut self, error: SqlError) -> SqlError {
+        self.transaction.is_taken_back |= error.kind == SqlErrorKind::Retryable;
+        error
     }
 }
 
@@ -68,7 +75,7 @@ impl Lender for Lent<'_, '_> {
         let limit = self.limit.left();
         let _noted = Noted::begin(self.note, source, text);
         let result = on(self.sources, source, |connection| connection.execute(text, &params, limit));
-        result.map_err(|error| sql::error(&error))
+        result.map_err(|error| self.note_failure(sql::error(&error)))
     }
 
     fn sql_query(
@@ -86,7 +93,7 @@ impl Lender for Lent<'_, '_> {
             on(self.sources, source, |connection| connection.query(text, &params, rows_max as usize, limit));
         match result {
             Ok(set) => Ok(Box::new(Rows::new(set))),
-            Err(error) => Err(sql::error(&error)),
+            Err(error) => Err(self.note_failure(sql::error(&error))),
         }
     }
 
@@ -102,7 +109,8 @@ impl Lender for Lent<'_, '_> {
         // The request's row comes first here too, so that a repeat is given the serials of the first time.
         self.enter(SERIAL_SOURCE).map_err(refuse)?;
         let _noted = Noted::begin(self.note, SERIAL_SOURCE, DRAW);
-        serials.extend(draw(self.sources, self.serials, SERIAL_SOURCE, kind, count, self.limit)?);
+        let (sources, own) = (&mut *self.sources, &mut *self.serials);
+        serials.extend(self.transaction.draw(sources, own, SERIAL_SOURCE, (kind, count), self.limit)?);
         Ok(())
     }
 

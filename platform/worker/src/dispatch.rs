@@ -13,6 +13,7 @@ use gantry_sys::clock;
 use crate::call::{Lent, REQUEST_SOURCE};
 use crate::outcome::{self, Question};
 use crate::reply::ReplyRoom;
+use crate::retry::Pauses;
 use crate::run::Worker;
 use crate::sql::{COMMIT, Limit, Noted, RECORD};
 use crate::write::{self, Identity, Stopped, Transaction};
@@ -90,7 +91,7 @@ impl<'a> Worker<'a> {
         row: &SlotRow,
         facts: &Facts,
         body: SharedBytes<'_>,
-        room: ReplyRoom<'_>,
+        room: ReplyRoom<'a>,
     ) {
         let Some(instance) = self.libraries.instance(facts.service) else {
             tracing::error!(service = %facts.service, "this worker does not hold the service's library; answered 103");
@@ -98,6 +99,29 @@ impl<'a> Worker<'a> {
         };
         let library = instance.library().description();
         self.note.begin_request(slot.to_bits(), &library.name, &library.version);
+        let mut pauses = Pauses::new(Limit(facts.deadline_ns));
+        let mut called = self.call(row, facts, &instance, body, room);
+        while called.is_taken_back() && pauses.sleep() {
+            tracing::debug!(service = %facts.service, "the database took the transaction back; it is run again");
+            called.transaction.roll_back(&mut self.sources, &mut self.serials);
+            called.room.clear();
+            called = self.call(row, facts, &instance, body, called.room);
+        }
+        if pauses.count > 0 {
+            let succeeded = !called.is_taken_back();
+            tracing::info!(service = %facts.service, again = pauses.count, succeeded, "a transaction was run again");
+        }
+        self.settle(slot, row, &instance, called);
+    }
+
+    fn call(
+        &mut self,
+        row: &SlotRow,
+        facts: &Facts,
+        instance: &Instance,
+        body: SharedBytes<'_>,
+        room: ReplyRoom<'a>,
+    ) -> Called<'a> {
         let write = (facts.kind != Kind::Read).then(|| facts.identity(row));
         let mut lent = Lent {
             number: facts.service,
@@ -121,9 +145,9 @@ impl<'a> Worker<'a> {
         let is_asked = facts.was_done && instance.service().sources.is_empty() && lent.write.is_some();
         let is_stopped =
             is_asked && lent.enter(REQUEST_SOURCE).is_err() && lent.transaction.stopped.is_some();
-        let outcome = if is_stopped { Outcome::Done } else { call(&instance, &mut lent, view) };
+        let outcome = if is_stopped { Outcome::Done } else { call(instance, &mut lent, view) };
         let Lent { reply: room, transaction, write, .. } = lent;
-        self.settle(slot, row, &instance, Called { outcome, transaction, write, room });
+        Called { outcome, transaction, write, room }
     }
 
     /// Ends the transaction as the call's outcome says, and replies.
@@ -291,6 +315,15 @@ struct Called<'a> {
     transaction: Transaction,
     write: Option<Identity>,
     room: ReplyRoom<'a>,
+}
+
+impl Called<'_> {
+    /// Whether it failed for what may be over when it is run again.
+    fn is_taken_back(&self) -> bool {
+        self.transaction.is_taken_back
+            && self.transaction.stopped.is_none()
+            && matches!(self.outcome, Outcome::Failed { .. })
+    }
 }
 
 impl Facts {

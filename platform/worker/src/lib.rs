@@ -2,7 +2,8 @@
 //!
 //! One request at a time, on one thread. `run.rs` is the loop; `dispatch.rs` turns a taken slot into a call;
 //! `call.rs` is what the call is lent (data, serials, the reply's block); `write.rs` owns the transaction that makes
-//! a write take effect once; `outcome.rs` answers what became of an earlier one; `libraries.rs` follows the
+//! a write take effect once; `retry.rs` runs
+//! again what the database took back; `outcome.rs` answers what became of an earlier one; `libraries.rs` follows the
 //! service table; `death_note.rs` lets a dying worker say of what, and `modules.rs` where in whose code.
 //!
 //! What it does not do: it admits nothing, keeps no deadline but its own, and answers no caller: replies go to the
@@ -18,6 +19,7 @@ mod libraries;
 mod modules;
 mod outcome;
 mod reply;
+mod retry;
 mod run;
 mod sources;
 mod sql;

@@ -67,6 +67,8 @@ pub(crate) struct Transaction {
     /// Further sources that were only read.
     read: Vec<String>,
     pub(crate) stopped: Option<Stopped>,
+    /// The database took something back that may succeed when all is run again.
+    pub(crate) is_taken_back: bool,
 }
 
 impl Transaction {
@@ -121,6 +123,36 @@ impl Transaction {
                 Err(aborted())
             }
         }
+    }
+
+    /// Draws serials, inside the open transaction if it is on the source.
+    pub(crate) fn draw(
+        &mut self,
+        sources: &mut Sources,
+        serials: &mut Serials,
+        source: &str,
+        (kind, count): (&str, u32),
+        limit: Limit,
+    ) -> Result<Vec<String>, gantry_abi::SerialError> {
+        let refuse = |kind, message| gantry_abi::SerialError { kind, message };
+        let connection = match sources.connection(source) {
+            None => {
+                let message = format!("serials need the data source \"{source}\"; add [data.{source}]");
+                return Err(refuse(SerialErrorKind::Unavailable, message));
+            }
+            Some(Err(error)) => return Err(refuse(SerialErrorKind::Unavailable, error.to_string())),
+            Some(Ok(connection)) => connection,
+        };
+        serials.next(connection, kind, count, now_ms(), limit.left()).map_err(|error| {
+            self.is_taken_back |= error.is_retryable();
+            let kind = match &error {
+                SerialError::UnknownKind { .. } => SerialErrorKind::UnknownType,
+                SerialError::CountOutOfRange { .. } => SerialErrorKind::BadCount,
+                SerialError::Exhausted { .. } => SerialErrorKind::Exhausted,
+                _ => SerialErrorKind::Unavailable,
+            };
+            refuse(kind, error.to_string())
+        })
     }
 
     /// Whether it is open on this source already.
@@ -218,35 +250,6 @@ pub(crate) fn record_done(
     let request = identity.request();
     requests::record_error(connection?, &request, status, reply, reply_bytes_max, now_ms(), END_LIMIT)
         .map(drop)
-}
-
-/// Draws serials, inside the open transaction if there is one.
-pub(crate) fn draw(
-    sources: &mut Sources,
-    serials: &mut Serials,
-    source: &str,
-    kind: &str,
-    count: u32,
-    limit: Limit,
-) -> Result<Vec<String>, gantry_abi::SerialError> {
-    let refuse = |kind, message| gantry_abi::SerialError { kind, message };
-    let connection = match sources.connection(source) {
-        None => {
-            let message = format!("serials need the data source \"{source}\"; add [data.{source}]");
-            return Err(refuse(SerialErrorKind::Unavailable, message));
-        }
-        Some(Err(error)) => return Err(refuse(SerialErrorKind::Unavailable, error.to_string())),
-        Some(Ok(connection)) => connection,
-    };
-    serials.next(connection, kind, count, now_ms(), limit.left()).map_err(|error| {
-        let kind = match &error {
-            SerialError::UnknownKind { .. } => SerialErrorKind::UnknownType,
-            SerialError::CountOutOfRange { .. } => SerialErrorKind::BadCount,
-            SerialError::Exhausted { .. } => SerialErrorKind::Exhausted,
-            _ => SerialErrorKind::Unavailable,
-        };
-        refuse(kind, error.to_string())
-    })
 }
 
 /// Runs `with` on the connection of a source that the transaction is already on.

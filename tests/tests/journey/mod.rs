@@ -6,6 +6,7 @@ mod command_line;
 mod deadline;
 mod diag;
 mod life;
+mod locked;
 mod money;
 mod once;
 mod outcome;
