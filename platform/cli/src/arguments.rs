@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gantry_comm::ListenerKind;
 use gantry_message::{Queue, RequestId, ServiceNumber};
+use gantry_registry::Rule;
 use gantry_segment::Handoff;
 
 use crate::bench::Rate;
@@ -381,16 +382,11 @@ pub(crate) enum RegistryCommand {
     Prune,
 }
 
-/// The keys that a rule may have; their values are checked where they are stored.
-const RULE_KEYS: [&str; 7] = ["concurrency", "rate", "burst", "threshold", "refuse", "timeout", "policy"];
-
+/// Checked here as where it is stored, so that a wrong one is wrong usage and asks no node.
 fn rule(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if RULE_KEYS.contains(&key) && !value.is_empty() => {
-            Ok((key.to_owned(), value.to_owned()))
-        }
-        _ => Err(format!("write KEY=VALUE with one of the keys {}", RULE_KEYS.join(", "))),
-    }
+    Rule::default().assign(text).map_err(|error| error.to_string())?;
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn listener(text: &str) -> Result<(ListenerKind, i32), String> {
@@ -469,12 +465,19 @@ mod tests {
     }
 
     #[test]
-    fn rules_with_unknown_keys_are_wrong_usage() {
+    fn rules_with_unknown_keys_or_values_are_wrong_usage() {
         assert!(parse(&["service", "rule", "19000001", "rate=5", "refuse=true"]).is_ok());
-        for wrong in ["color=red", "rate", "=", "rate="] {
+        for wrong in
+            ["color=red", "rate", "=", "rate=", "rate=fast", "rate=0.5", "timeout=15", "refuse=maybe"]
+        {
             let error = parse(&["service", "rule", "19000001", wrong]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::ValueValidation, "{wrong}");
-            assert!(error.to_string().contains("concurrency, rate"), "{error}");
+            let key = wrong.split('=').next().unwrap_or_default();
+            assert!(
+                error.to_string().contains("concurrency, rate")
+                    || error.to_string().contains(&format!("{key} is")),
+                "{error}"
+            );
         }
     }
 

@@ -46,7 +46,7 @@ pub const STATEMENT_LIMIT: Duration = Duration::from_secs(10);
 pub const RULE_CONCURRENCY: RangeInclusive<u32> = 1..=65_536;
 
 /// Requests of a service per second, by rule.
-pub const RULE_RATE: RangeInclusive<f64> = 0.001..=10_000_000.0;
+pub const RULE_RATE: RangeInclusive<u32> = 1..=10_000_000;
 
 /// Requests of a service that may come at once above its rate, by rule.
 pub const RULE_BURST: RangeInclusive<u32> = 1..=10_000_000;

@@ -115,7 +115,7 @@ impl Registry {
 
     /// Sets or clears rules of a service, all of them or none.
     ///
-    /// Each is `key=value`, and `none` as the value clears it: `concurrency` (1 to 65536 at once), `rate` (0.001 to
+    /// Each is `key=value`, and `none` as the value clears it: `concurrency` (1 to 65536 at once), `rate` (whole, 1 to
     /// 10000000 per second), `burst` (1 to 10000000), `threshold` (0 to 1), `refuse` (`true`, `false`), `timeout`
     /// (`1ms` to `1h`), `policy` (`kill`, `answer`).
     ///

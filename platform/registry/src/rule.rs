@@ -9,7 +9,7 @@ use std::str::FromStr;
 const KEYS: &str = "the keys are concurrency, rate, burst, threshold, refuse, timeout and policy, \
      and the value `none` clears one";
 const CONCURRENCY: &str = "concurrency is 1 to 65536 requests at once, or none";
-const RATE: &str = "rate is 0.001 to 10000000 requests per second, or none";
+const RATE: &str = "rate is 1 to 10000000 whole requests per second, or none";
 const BURST: &str = "burst is 1 to 10000000 requests, or none";
 const THRESHOLD: &str = "threshold is a fill of the read queue from 0 to 1, or none";
 const REFUSE: &str = "refuse is true, false or none";
@@ -17,8 +17,11 @@ const TIMEOUT: &str = "timeout is 1ms to 1h, written as 300ms, 15s, 2m or 1h, or
 const POLICY: &str = "policy is kill, answer or none";
 
 impl Rule {
-    /// Applies one `key=value`.
-    pub(crate) fn assign(&mut self, assignment: &str) -> Result<(), RegistryError> {
+    /// Applies one `key=value`; `none` as the value clears the key.
+    ///
+    /// # Errors
+    /// [`RegistryError::BadRule`] says which keys there are, or which values the key may have.
+    pub fn assign(&mut self, assignment: &str) -> Result<(), RegistryError> {
         let refuse = |legal| RegistryError::BadRule { assignment: assignment.to_owned(), legal };
         let (key, value) = assignment.split_once('=').ok_or_else(|| refuse(KEYS))?;
         let (key, value) = (key.trim(), value.trim());
@@ -28,7 +31,8 @@ impl Rule {
                     .ok_or_else(|| refuse(CONCURRENCY))?;
             }
             "rate" => {
-                self.rate = optional(value, |value| number(value, &RULE_RATE)).ok_or_else(|| refuse(RATE))?;
+                let rate = optional(value, |value| number(value, &RULE_RATE)).ok_or_else(|| refuse(RATE))?;
+                self.rate = rate.map(f64::from);
             }
             "burst" => {
                 self.burst =
@@ -91,7 +95,7 @@ mod tests {
         let mut rule = Rule::default();
         for assignment in [
             "concurrency=8",
-            "rate=0.5",
+            "rate=5",
             " burst = 20 ",
             "threshold=0.65",
             "refuse=true",
@@ -102,7 +106,7 @@ mod tests {
         }
         let all = Rule {
             concurrency: Some(8),
-            rate: Some(0.5),
+            rate: Some(5.0),
             burst: Some(20),
             threshold: Some(0.65),
             refuse: true,
@@ -129,6 +133,7 @@ mod tests {
             ("concurrency=-1", CONCURRENCY),
             ("concurrency=2.5", CONCURRENCY),
             ("rate=0", RATE),
+            ("rate=0.5", RATE),
             ("rate=NaN", RATE),
             ("rate=inf", RATE),
             ("rate=fast", RATE),

@@ -107,7 +107,7 @@ fn snapshot_is_the_same_after_json() {
     let node = Node::new();
     let mut registry = node.open();
     registry.deploy(&library("card", "1.0.0", 1, &[10_000_001, 20_000_002])).unwrap();
-    let snapshot = registry.set_rule(10_000_001, &["rate=0.1", "policy=answer", "threshold=0.7"]).unwrap();
+    let snapshot = registry.set_rule(10_000_001, &["rate=1", "policy=answer", "threshold=0.7"]).unwrap();
     let json = serde_json::to_string(&snapshot).unwrap();
     assert!(json.contains("\"kind\":\"read\"") && json.contains("\"policy\":\"answer\""), "{json}");
     assert_eq!(serde_json::from_str::<Snapshot>(&json).unwrap(), snapshot);

@@ -1,7 +1,7 @@
 //! 00000001 and 00000003: ping and node; and numbers that are nobody's.
 
 use gantry_tests::etc::{ECHO, NODE, PING};
-use gantry_tests::{Node, NodeOptions, Request};
+use gantry_tests::{Node, NodeOptions, Request, until};
 
 #[test]
 fn ping_echoes_its_body() {
@@ -44,4 +44,15 @@ fn reply_carries_a_checksum_exactly_when_the_request_did() {
     // Refusals as well, whatever their body is; the client has compared it.
     let refused = client.exchange(&Request::new(12_345_678, "123456789").checked()).expect_status(102);
     assert_eq!(refused.checksum.is_some(), !refused.body.is_empty());
+}
+
+#[test]
+fn section_of_a_service_that_does_not_exist_is_said_in_the_log() {
+    let options = NodeOptions::business()
+        .text("service.diagg.greeting", "hello")
+        .text("service.diag.greeting", "hello");
+    let node = Node::start(options);
+    let logs =
+        until("the log speaks of it", || Some(node.logs()).filter(|logs| logs.contains("[service.diagg]")));
+    assert!(!logs.contains("[service.diag]"), "the one that exists is not complained of: {logs}");
 }

@@ -31,7 +31,20 @@ pub(super) fn prepare(settings: &Settings, registry: &mut Registry) -> anyhow::R
             );
         }
     }
+    warn_of_unknown_names(settings, &registry.snapshot()?);
     Ok(())
+}
+
+/// A section of a misspelt name would configure nothing without a word.
+fn warn_of_unknown_names(settings: &Settings, snapshot: &Snapshot) {
+    let names = settings.service.configurations.keys().map(String::as_str);
+    for name in snapshot.unknown_names(names) {
+        tracing::warn!(
+            section = format!("[service.{name}]"),
+            "no library and no service that is deployed has this name, so the section configures nothing; \
+             `gantry service list` shows the names"
+        );
+    }
 }
 
 fn prepare_platform_tables(settings: &Settings) -> anyhow::Result<()> {
