@@ -53,8 +53,12 @@ impl<'a> Body<'a> {
         let Some((_, raw)) = self.members.iter().find(|(member, _)| member == name) else {
             return Ok(None);
         };
-        serde_json::from_str(raw.get())
-            .map_err(|error| ServiceError::bad_request(name, format!("`{name}`: {error}")))
+        serde_json::from_str(raw.get()).map_err(|error| {
+            let message = error.to_string();
+            // Where in the member, which the caller knows as a part of its own text, helps nobody.
+            let (message, _) = message.rsplit_once(" at line ").unwrap_or((&message, ""));
+            ServiceError::bad_request(name, format!("`{name}`: {message}"))
+        })
     }
 }
 
@@ -162,6 +166,10 @@ mod tests {
         for name in ["n", "big", "f", "nil", "missing"] {
             assert_eq!(field_of(body.get::<i64>(name).unwrap_err()), name);
         }
+        let ServiceError::Business { message, .. } = body.get::<i64>("n").unwrap_err() else {
+            panic!("a failure")
+        };
+        assert_eq!(message, r#"`n`: invalid type: string "7", expected i64"#);
         assert_eq!(body.opt::<i64>("nil").unwrap(), None);
         assert_eq!(body.opt::<i64>("missing").unwrap(), None);
     }
