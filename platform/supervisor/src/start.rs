@@ -11,7 +11,7 @@ use gantry_sys::epoll::{Interest, Poller};
 use gantry_sys::eventfd::EventFd;
 use gantry_sys::limits::raise_nofile;
 use gantry_sys::lock::PidFile;
-use gantry_sys::process::start_ticks;
+use gantry_sys::process::{runs_own_program, start_ticks};
 use gantry_sys::signal::{SignalFd, block};
 use gantry_sys::timer::Timer;
 
@@ -256,12 +256,15 @@ impl Supervisor {
                 self.quarantined.insert(number, row.version.text());
             }
         }
+        let mut are_old = false;
         for place in &mut self.places {
             let row = &control.processes()[usize::from(place.row)];
             let is_surplus = place.is_surplus;
             let (child, is_upgrading) = (place.kind.name, self.is_upgrading);
             if let crate::children::Life::Running(running) = &mut place.life {
-                running.is_old = is_upgrading;
+                // Also when the supervisor died in the middle of an upgrade, or was started as another program.
+                running.is_old = is_upgrading || runs_own_program(running.pid).is_ok_and(|is_same| !is_same);
+                are_old |= running.is_old;
                 running.is_leaving = row.leave.load(Acquire) != 0;
                 if is_surplus {
                     running.is_leaving = true;
@@ -273,6 +276,7 @@ impl Supervisor {
                 place.was_started = row.epoch() > 0;
             }
         }
+        self.is_upgrading |= are_old;
     }
 
     fn ask_for_services(&mut self) {

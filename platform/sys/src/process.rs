@@ -148,6 +148,17 @@ pub fn own_executable() -> io::Result<PathBuf> {
     Ok(without_deleted_mark(std::env::current_exe()?))
 }
 
+/// Whether that process runs the same program file as this one. A file that was replaced by rename is another, whatever its
+/// path; one that is gone is still itself.
+///
+/// # Errors
+/// The process is gone, or this one may not look into it.
+pub fn runs_own_program(pid: i32) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let (own, other) = (std::fs::metadata("/proc/self/exe")?, std::fs::metadata(format!("/proc/{pid}/exe"))?);
+    Ok((own.dev(), own.ino()) == (other.dev(), other.ino()))
+}
+
 /// The kernel appends a remark to the name of a file that was unlinked while it runs.
 fn without_deleted_mark(path: PathBuf) -> PathBuf {
     match path.to_str().and_then(|text| text.strip_suffix(" (deleted)")) {

@@ -10,6 +10,7 @@ mod quarantine;
 mod reports;
 mod supervisor;
 mod time_out;
+mod upgrade;
 mod worker;
 
 use std::collections::BTreeMap;

@@ -1,8 +1,6 @@
 //! The supervisor is killed, stopped or replaced: its children serve on, and the next one takes them over.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,7 +9,7 @@ use gantry_tests::processes::{is_running, kill_hard, mentioning, send_signal, sh
 use gantry_tests::{Answer, Load, Node, NodeOptions, Output, Request, gantry_binary, tally, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{add_one, expect_each_counted_once};
 
@@ -20,7 +18,7 @@ const CHILDREN: [&str; 4] = ["comm", "worker", "spare", "keeper"];
 
 /// The pids of everybody but the supervisor, sorted, once the spare is ready too.
 #[track_caller]
-fn settled_children(node: &Node) -> Vec<Pid> {
+pub(super) fn settled_children(node: &Node) -> Vec<Pid> {
     until("everybody is ready", || {
         let status = node.status();
         let spares = status.of("spare");
@@ -34,7 +32,7 @@ fn settled_children(node: &Node) -> Vec<Pid> {
 
 /// Kills the supervisor and waits until it is gone, so that the next command meets a node without one.
 #[track_caller]
-fn kill_supervisor(node: &Node) {
+pub(super) fn kill_supervisor(node: &Node) {
     let supervisor = node.pid("supervisor");
     kill_hard(supervisor);
     until("the supervisor is gone", || (!is_running(supervisor)).then_some(()));
@@ -54,12 +52,12 @@ fn started_children(node: &Node) -> Vec<Pid> {
 
 /// That `start` succeeds; the daemon is stopped when the node is dropped.
 #[track_caller]
-fn start_again(node: &Node) {
+pub(super) fn start_again(node: &Node) {
     node.gantry(&["start"]).expect_code(0);
 }
 
 #[track_caller]
-fn expect_told(output: &Output, words: &str) {
+pub(super) fn expect_told(output: &Output, words: &str) {
     assert!(output.stderr.contains(words), "{words:?} is not in: {}", output.stderr);
 }
 
@@ -400,88 +398,6 @@ fn dead_keepers_are_reaped() {
         pids.into_iter().all(is_running).then_some(())
     });
     node.client().call(ECHO, "x").done();
-}
-
-#[test]
-fn upgrade_replaces_every_process_and_no_request_fails() {
-    let mut node = Node::prepare(NodeOptions::small().set("workers.read", 2));
-    let copy = node.copy_binary();
-    let other = copy.with_file_name("gantry-next");
-    fs::copy(&copy, &other).expect("a binary can be copied");
-    node.run();
-    let before = settled_children(&node);
-    let supervisor = node.pid("supervisor");
-    let writes = Load::start(node.address(), 2, |_| add_one("upgrade"));
-    let reads = Load::start(node.address(), 2, |_| Request::new(ECHO, "x"));
-    writes.go_on(20);
-    let receipt =
-        node.gantry(&["upgrade", "--json", "--binary", &other.to_string_lossy()]).expect_code(0).json();
-    writes.go_on(20);
-    reads.go_on(20);
-    assert_eq!(node.pid("supervisor"), supervisor, "it executes the other program in place");
-    let after = settled_children(&node);
-    assert!(after.iter().all(|pid| !before.contains(pid)), "{before:?} and then {after:?}");
-    for pid in after.iter().chain([&supervisor]) {
-        let runs = fs::read_link(format!("/proc/{pid}/exe")).expect("it runs");
-        assert_eq!(runs, other, "process {pid}");
-    }
-    assert_eq!(receipt["replaced"].as_array().map(Vec::len), Some(before.len()), "{receipt}");
-    assert_eq!(node.status().0["upgrade"], Value::Null);
-    for load in [reads, writes] {
-        let sent = load.stop();
-        assert!(sent.iter().all(|one| one.answer == Answer::Status(0)), "{:?}", tally(&sent));
-        if sent.first().is_some_and(|one| one.request.service == gantry_tests::etc::ADD) {
-            expect_each_counted_once(&node, "upgrade", &sent);
-        }
-    }
-    node.until_quiet();
-    assert_eq!(node.stop(), Some(0));
-}
-
-#[test]
-fn upgrade_to_what_cannot_take_over_is_refused_and_changes_nothing() {
-    let node = Node::start(NodeOptions::small());
-    let before = settled_children(&node);
-    let script = node.folder().join("other-gantry");
-    for (prints, words) in [
-        (r#"echo '{"layout":999,"abi":1,"version":"9"}'"#, "gantry restart"),
-        ("echo hello", "cannot be run"),
-        ("echo broken >&2; exit 1", "broken"),
-    ] {
-        write_script(&script, prints);
-        let output = node.gantry(&["upgrade", "--binary", &script.to_string_lossy()]).expect_code(1);
-        expect_told(&output, words);
-    }
-    let missing = node.folder().join("no-such-binary");
-    node.gantry(&["upgrade", "--binary", &missing.to_string_lossy()]).expect_code(1);
-    assert_eq!(settled_children(&node), before);
-    node.client().call(ECHO, "x").done();
-}
-
-/// One that says the right things of itself and then cannot be executed as the supervisor.
-#[test]
-fn upgrade_whose_program_vanishes_leaves_the_node_as_it_was() {
-    let node = Node::start(NodeOptions::small());
-    let before = settled_children(&node);
-    let script = node.folder().join("vanishing-gantry");
-    let layout = run_layout(&node);
-    write_script(&script, &format!("rm -f {}; echo '{layout}'", script.display()));
-    let output = node.gantry(&["upgrade", "--binary", &script.to_string_lossy()]).expect_code(1);
-    expect_told(&output, "could not be executed");
-    assert_eq!(settled_children(&node), before);
-    node.client().call(ECHO, "x").done();
-    let victim = node.pid("write");
-    kill_hard(victim);
-    node.client().call(ECHO_WRITE, "x").done();
-}
-
-fn run_layout(node: &Node) -> String {
-    node.gantry(&["helper-layout"]).expect_code(0).text().trim().to_owned()
-}
-
-fn write_script(path: &Path, line: &str) {
-    fs::write(path, format!("#!/bin/sh\n{line}\n")).expect("the script can be written");
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("it can be made executable");
 }
 
 /// Removes the segments of a running node as `ipcrm -m` and systemd-logind do.
