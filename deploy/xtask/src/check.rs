@@ -22,7 +22,7 @@ pub(crate) fn test(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> 
     build_all(workspace, steps)?;
     let mut doc = workspace.cargo(["doc", "--release", "--workspace", "--no-deps"]);
     steps.run("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"))?;
-    ring(workspace, steps, false)?;
+    models_and_attacks(workspace, steps, false)?;
     let doc_tests = ["test", "--release", "--workspace", "--doc", "--quiet"];
     steps.run("examples in the documentation", &mut workspace.cargo(doc_tests))?;
     let mut posix = runner(workspace, Some("journey::"));
@@ -35,7 +35,7 @@ pub(crate) fn soak(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> 
     /// How often the tests of death, overload and reload are repeated on each backend.
     const ROUNDS: u32 = 5;
     build_all(workspace, steps)?;
-    ring(workspace, steps, true)?;
+    models_and_attacks(workspace, steps, true)?;
     for backend in ["sysv", "posix"] {
         for round in 1..=ROUNDS {
             for part in ["crash::", "overload::", "reload::", "conformance::"] {
@@ -67,17 +67,21 @@ fn build_all(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
 }
 
 /// The ring's model under loom, in a target folder of its own since `--cfg loom` changes every crate; and
-/// the attack that must catch every mutant.
-fn ring(workspace: &Workspace, steps: &Steps, is_soak: bool) -> Result<(), Failure> {
+/// the attacks that must catch every mutant.
+fn models_and_attacks(workspace: &Workspace, steps: &Steps, is_soak: bool) -> Result<(), Failure> {
     let loom = ["test", "--package", "gantry-ring", "--release", "--test", "loom"];
     let mut command = workspace.cargo(loom);
     command.env("RUSTFLAGS", "--cfg loom").env("CARGO_TARGET_DIR", workspace.target("loom"));
     steps.run("model of the ring under loom", with_soak(&mut command, is_soak))?;
-    let attack =
-        ["test", "--package", "gantry-ring", "--release", "--features", "mutants", "--test", "attack"];
-    let mut command = workspace.cargo(attack);
-    command.args(["--", "--nocapture"]);
-    steps.run("attack on the ring and its mutants", with_soak(&mut command, is_soak))
+    for (package, feature, title) in [
+        ("gantry-ring", "mutants", "attack on the ring and its mutants"),
+        ("gantry-comm", "attack", "attack on the communication process and its mutants"),
+    ] {
+        let mut command = workspace.cargo(["test", "--release", "--test", "attack"]);
+        command.args(["--package", package, "--features", feature, "--", "--nocapture"]);
+        steps.run(title, with_soak(&mut command, is_soak))?;
+    }
+    Ok(())
 }
 
 fn with_soak(command: &mut Command, is_soak: bool) -> &mut Command {

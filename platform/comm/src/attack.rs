@@ -9,14 +9,15 @@ use std::os::fd::OwnedFd;
 use gantry_ring::Owner;
 use gantry_segment::Segments;
 use gantry_settings::Settings;
-use gantry_sys::atomic::AtomicBool;
+use gantry_sys::atomic::{AtomicBool, Ordering};
 use gantry_sys::clock;
 use gantry_sys::eventfd::EventFd;
 
 use crate::CommError;
-use crate::connection::Family;
+use crate::connection::{self, Family};
 use crate::event_loop::watch;
 use crate::io_thread::IoThread;
+use crate::mutants::{self, Mutant};
 use crate::node::{Accepted, Node};
 use crate::recover;
 
@@ -48,7 +49,8 @@ impl Turns<'_, '_> {
 }
 
 /// Begins the life `epoch` of the communication process in row `row` of the process table, with one I/O thread: takes over
-/// what its predecessor left, and lets `act` have its turns. What is open afterwards is left open, as by a death.
+/// what its predecessor left, and lets `act` have its turns. What is open afterwards is left open, as by a death. `pause`
+/// is called before and after the taking over: nothing else of the beginning touches what processes share.
 ///
 /// # Errors
 /// No descriptor or no memory is left.
@@ -58,6 +60,7 @@ pub fn begin<R>(
     (row, epoch): (u8, u32),
     doorbells: &[EventFd],
     sockets: Sockets,
+    pause: impl Fn(),
     act: impl FnOnce(&mut Turns<'_, '_>) -> R,
 ) -> Result<R, CommError> {
     let terminate = AtomicBool::new(false);
@@ -68,7 +71,15 @@ pub fn begin<R>(
     for (index, socket) in sockets.by_row {
         by_row[index as usize] = Some(socket);
     }
+    let before = parsed(&node);
+    pause();
     let mut inherited = recover::take_over_from(&node, &mut by_row);
+    pause();
+    if mutants::is(Mutant::DecidedNotSkipped) {
+        for (row, parsed) in node.control.connections().iter().zip(before) {
+            connection::parsed(row, parsed);
+        }
+    }
     let heirs = std::mem::take(&mut inherited.heirs);
     let thread = IoThread::new(&node, 0, poll, None, &inherited, clock::monotonic_ns());
     let mut thread = ManuallyDrop::new(thread);
@@ -76,4 +87,8 @@ pub fn begin<R>(
     let result = act(&mut Turns { thread: &mut thread });
     drop(ManuallyDrop::into_inner(thread));
     Ok(result)
+}
+
+fn parsed(node: &Node<'_>) -> Vec<u64> {
+    node.control.connections().iter().map(|row| row.parsed.load(Ordering::Relaxed)).collect()
 }

@@ -9,6 +9,9 @@ use gantry_ring::SlotRef;
 use gantry_segment::ConnectionRow;
 use gantry_sys::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
+
 /// State in the low byte of a row's word.
 const FREE: u64 = 0;
 const OPEN: u64 = 1;
@@ -176,12 +179,20 @@ pub(crate) fn closing(row: &ConnectionRow) {
 pub(crate) fn free(row: &ConnectionRow) {
     row.receive_buffer.store(0, Ordering::Relaxed);
     row.cookie.store(0, Ordering::Relaxed);
+    #[cfg(feature = "attack")]
+    if mutants::is(Mutant::RowOfSameGeneration) {
+        return set_word(row, FREE, 0, generation(row));
+    }
     set_word(row, FREE, 0, generation(row).wrapping_add(1));
 }
 
 /// Says that bytes are about to be passed to or from the kernel: until [`end_transfer`] the marks may be behind, and a
 /// successor asks the kernel. It need not ask for any other connection, of which there may be tens of thousands.
 pub(crate) fn begin_transfer(row: &ConnectionRow) {
+    #[cfg(feature = "attack")]
+    if mutants::is(Mutant::KernelNotAsked) {
+        return;
+    }
     // The system call that follows keeps its place behind this store, for the compiler too.
     row.in_transfer.store(1, Ordering::Release);
 }

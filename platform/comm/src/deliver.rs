@@ -12,6 +12,8 @@ use crate::counters::{Counter, bump};
 use crate::filing::{NO_SERVICE, block_bytes, home_of};
 use crate::io_thread::IoThread;
 use crate::limits::REPLIES_PER_TURN;
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
 use crate::node::Node;
 use crate::outgoing::{Answered, Content};
 use crate::refusal::Refusal;
@@ -85,6 +87,11 @@ impl<'a> IoThread<'a> {
         }
         let reply = Reply::read(self.node, slot, row);
         self.leave_service(row);
+        #[cfg(feature = "attack")]
+        if mutants::is(Mutant::WindowAfterRecord) {
+            self.deliver(slot);
+            return self.settle(slot, row, reply.end(), Some(&reply));
+        }
         self.settle(slot, row, reply.end(), Some(&reply));
         if was_answered(row, slot) {
             return self.claims.release(self.node, slot);

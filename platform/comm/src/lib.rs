@@ -48,6 +48,8 @@ mod io_thread;
 mod keepers;
 mod limits;
 mod listener;
+#[cfg(feature = "attack")]
+pub mod mutants;
 mod node;
 mod outgoing;
 mod overdue;

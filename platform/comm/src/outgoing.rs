@@ -10,6 +10,9 @@ use gantry_segment::{ConnectionRow, Control, OutRecord};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
+
 const FREE: u32 = 0;
 const IN_SLOT: u32 = 1;
 const INLINE: u32 = 2;
@@ -114,6 +117,10 @@ impl<'a> Records<'a> {
     /// Appends a filled record behind `tail` (index + 1 of the last one, 0 = none) and gives its length in bytes.
     pub(crate) fn append(&self, row: &ConnectionRow, tail: &mut u32, record: u32) -> u64 {
         let start = row.recorded.load(Ordering::Relaxed);
+        #[cfg(feature = "attack")]
+        if mutants::is(Mutant::LinkBeforeWhole) {
+            self.link(row, *tail, record);
+        }
         self.rows[record as usize].start.store(start, Ordering::Relaxed);
         self.link(row, *tail, record);
         let bytes = self.rows[record as usize].bytes.load(Ordering::Relaxed);

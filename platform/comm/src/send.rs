@@ -19,6 +19,8 @@ use crate::deliver::reply_body;
 use crate::filing::request_id_of;
 use crate::io_thread::IoThread;
 use crate::limits::{LINGER_BYTES_MAX, LINGER_NS, RECEIVE_BYTES_PER_TURN, SEND_RECORDS_MAX};
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
 use crate::node::Node;
 use crate::outgoing::Outgoing;
 
@@ -136,6 +138,12 @@ impl IoThread<'_> {
             };
             let Some(socket) = &self.clients.look(number).socket else { return };
             let row = self.clients.row(number);
+            #[cfg(feature = "attack")]
+            if mutants::is(Mutant::SlotBeforeSend)
+                && let Some(slot) = self.records.first(row).and_then(|first| first.slot)
+            {
+                let _ = self.node.slots.release(slot);
+            }
             connection::begin_transfer(row);
             let sent = gathered.send(socket);
             if let Ok(bytes) = sent {
@@ -156,6 +164,14 @@ impl IoThread<'_> {
         let row = self.clients.row(number);
         let tx = row.tx.load(Ordering::Relaxed);
         while let Some(first) = self.records.first(row).filter(|first| first.end() <= tx) {
+            #[cfg(feature = "attack")]
+            if mutants::is(Mutant::RecordBeforeSlot) {
+                let client = self.clients.at(number);
+                self.records.pop(row, &mut client.out_tail, &first);
+                client.forget_frame(first.bytes);
+                first.slot.into_iter().for_each(|slot| self.claims.release(self.node, slot));
+                continue;
+            }
             if let Some(slot) = first.slot {
                 self.claims.release(self.node, slot);
             }

@@ -14,6 +14,8 @@ use crate::counters::Counter;
 use crate::dispatch::{Frame, Service};
 use crate::filing::{ASK_FIRST, Filing, NO_SERVICE, block_bytes};
 use crate::io_thread::IoThread;
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
 use crate::receive::copy_to_block;
 use crate::refusal::Refusal;
 use crate::rules;
@@ -75,6 +77,10 @@ impl<'a> IoThread<'a> {
 
     fn submit(&mut self, frame: &Frame, slot: SlotRef, name: QueueName, deadline: Deadline) {
         self.wheel.arm(usize::from(slot.index), deadline.at_ns());
+        #[cfg(feature = "attack")]
+        if mutants::is(Mutant::ParsedBeforePublish) {
+            connection::parsed(self.clients.row(frame.number), frame.end());
+        }
         self.publish(slot, name);
         connection::parsed(self.clients.row(frame.number), frame.end());
     }
@@ -139,6 +145,11 @@ impl<'a> IoThread<'a> {
     /// Refuses a frame whose body is in its slot. The answer goes first: of a large body nothing is left to decide anew
     /// from once the slot is free.
     fn refuse_filled(&mut self, frame: &Frame, slot: SlotRef, refusal: Refusal) {
+        #[cfg(feature = "attack")]
+        if mutants::is(Mutant::SlotBeforeRefusal) {
+            self.withdraw(slot);
+            return self.refuse(frame, refusal);
+        }
         self.refuse(frame, refusal);
         self.withdraw(slot);
     }

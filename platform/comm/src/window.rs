@@ -18,6 +18,8 @@ use gantry_sys::bytes::SharedBytes;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::limits::{WINDOW_BUCKET, WINDOW_STRIPES};
+#[cfg(feature = "attack")]
+use crate::mutants::{self, Mutant};
 
 mod rejoin;
 
@@ -197,6 +199,8 @@ impl<'a> Window<'a> {
         {
             return Settled { joiners: Vec::new(), promoted: Some(promoted) };
         }
+        #[cfg(feature = "attack")]
+        let is_ours = is_ours && !mutants::is(Mutant::WindowNotSettled);
         if is_ours {
             record(row, end, now_ns);
         }

@@ -31,7 +31,8 @@ fn member(pid: Pid) -> Option<Member> {
 
 fn role_of(words: &[String]) -> Option<Role> {
     words.iter().find_map(|word| match word.as_str() {
-        "run" | "start" => Some(Role::Supervisor),
+        // One that goes on as another program is told to `supervise`.
+        "run" | "start" | "supervise" => Some(Role::Supervisor),
         "child-comm" => Some(Role::Comm),
         "child-worker" => Some(Role::Worker),
         _ => None,

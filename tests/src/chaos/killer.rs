@@ -14,6 +14,9 @@ use super::sockets::Sockets;
 use super::stage::{AWAY_MS, LOOK, Stage};
 use crate::processes::{is_running, send_signal, start_ticks};
 
+/// How long a role may be without anybody: far longer than a machine under load needs to replace one.
+const ABSENCE_MAX: Duration = Duration::from_secs(30);
+
 /// What was done to whom, and how often.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
@@ -36,6 +39,8 @@ pub(super) struct Killer<'a> {
     sockets: Sockets,
     stopped: Vec<Stopped>,
     killed: Vec<Member>,
+    /// When somebody of each role was last there.
+    seen: BTreeMap<Role, Instant>,
     tally: Tally,
     begin: Instant,
 }
@@ -49,6 +54,7 @@ impl<'a> Killer<'a> {
             sockets: Sockets::default(),
             stopped: Vec::new(),
             killed: Vec::new(),
+            seen: Role::ALL.into_iter().map(|role| (role, Instant::now())).collect(),
             tally: Tally::default(),
             begin: Instant::now(),
         }
@@ -88,9 +94,23 @@ impl<'a> Killer<'a> {
         members.retain(|member| member.role != Role::Supervisor || Some(member.pid) == supervisor);
         // Who was killed is dead, though the kernel may need a moment to tidy up after it.
         members.retain(|member| !self.killed.contains(member));
+        self.expect_everybody(&members, now);
         let is_comm_stopped = self.stopped.iter().any(|stopped| stopped.member.role == Role::Comm);
         self.sockets.look(&members, is_comm_stopped, now);
         members
+    }
+
+    /// Whoever is not there for long is not revived, or not recognised and so never killed.
+    fn expect_everybody(&mut self, members: &[Member], now: Instant) {
+        for member in members {
+            self.seen.insert(member.role, now);
+        }
+        for (role, seen) in &mut self.seen {
+            if now.duration_since(*seen) > ABSENCE_MAX {
+                self.hall.chronicle.fault(&format!("nobody was {role} for {ABSENCE_MAX:?}"));
+                *seen = now;
+            }
+        }
     }
 
     fn strike(&mut self, members: &[Member], now: Instant) {

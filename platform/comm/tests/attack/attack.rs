@@ -1,32 +1,26 @@
-//! The ways to attack, and everything, shared out among the processors.
-
-use std::sync::Mutex;
-use std::thread;
-use std::time::Instant;
+//! The ways to attack: one life of the communication process, killed after each instruction, and its successors.
 
 use gantry_comm::attack::{Sockets, Turns, begin};
 use gantry_segment::Segments;
 
-use crate::outside::{Outside, WATCHDOG};
-use crate::scenarios::{self, Act, Scenario};
+use crate::outside::{Outside, Patience};
+use crate::scenarios::{Act, Scenario};
 use crate::stepper::{Step, Stepper, rest};
 use crate::world::{COMM_ROW, EPOCH, World};
 
-/// Turns after each act: receive and dispatch, deliver and send, and one that finds nothing.
-const TURNS_PER_ACT: u32 = 3;
-/// One of so many deaths has a successor that is killed after each of its instructions too.
-const NESTED_STRIDE: u64 = 100;
-/// Instants below which the attack has become too small to mean anything.
-const POINTS_MIN: u64 = 300_000;
+/// Turns after each act: accept, or deliver and send; then receive and dispatch, or one that finds nothing.
+const TURNS_PER_ACT: u32 = 2;
+/// Further turns before an act that something must come before, such as a worker's before the request is queued.
+const TURNS_AHEAD_MAX: u32 = 6;
 
 /// What an attack found.
 #[derive(Default)]
-struct Outcome {
+pub(crate) struct Outcome {
     /// Instructions after which the process was killed.
-    points_count: u64,
-    /// Those that left something else than their predecessor: a successor took over.
-    worlds_count: u64,
-    fault: Option<String>,
+    pub(crate) points_count: u64,
+    /// Those that left something else than their predecessor, in memory or in the kernel: a successor took over.
+    pub(crate) worlds_count: u64,
+    pub(crate) fault: Option<String>,
 }
 
 /// One life of the communication process, driven instruction by instruction through what is left of a scenario.
@@ -35,217 +29,255 @@ struct Victim<'w> {
     scenario: &'w Scenario,
     stepper: Stepper,
     outside: Outside,
+    outcome: Outcome,
+    before: Vec<u8>,
 }
 
 impl<'w> Victim<'w> {
-    /// Begins the life `epoch`, at rest before its first instruction, with the connection of `outside`.
+    /// The life `epoch`, at rest before it takes over, with the connection of `outside`.
     fn new(world: &'w World, scenario: &'w Scenario, epoch: u32, outside: Outside) -> Self {
         let socket = outside.socket();
         let (sockets, is_new) = sockets_of(world, &outside);
-        let stepper = Stepper::spawn(|| {
+        let client = outside.client_number();
+        let mut stepper = Stepper::spawn(|| {
+            // A copy of the client's socket would keep its connection alive.
+            nix::unistd::close(client).unwrap();
             let segments = Segments::attach(world.handoff()).unwrap();
             let doorbells = std::slice::from_ref(&world.doorbell);
             rest();
             let mut socket = Some(socket).filter(|_| is_new);
-            begin::<()>(&segments, &world.settings, (COMM_ROW, epoch), doorbells, sockets, |turns| {
+            begin::<()>(&segments, &world.settings, (COMM_ROW, epoch), doorbells, sockets, rest, |turns| {
                 loop {
+                    rest();
                     if let Some(socket) = socket.take() {
                         turns.accept(socket.into());
                     }
                     turns.turn().unwrap();
-                    rest();
                 }
             })
             .unwrap()
         });
-        Self { world, scenario, stepper, outside }
+        stepper.run_to_rest();
+        Self { world, scenario, stepper, outside, outcome: Outcome::default(), before: Vec::new() }
     }
 
     /// Drives it until the scenario is over; `look` sees each instant that left something new, with what is outside then.
-    /// What it changes in the segments is put back.
+    /// What it changes in the segments is put back. A life that takes over nothing is not driven through that.
     fn drive(
         &mut self,
-        outcome: &mut Outcome,
+        is_heir: bool,
         mut look: impl FnMut(&mut Outside) -> Result<(), String>,
     ) -> Result<(), String> {
-        let (mut now, mut before) = (Vec::new(), Vec::new());
-        let acts_left = self.scenario.acts.len() - self.outside.acts_done;
-        for turn in 0..TURNS_PER_ACT * (acts_left as u32 + 1) {
-            if turn % TURNS_PER_ACT == 0
-                && let Some(act) = self.scenario.acts.get(self.outside.acts_done)
+        self.before = self.looked();
+        if is_heir {
+            self.drive_to_rest(&mut look)?;
+        } else {
+            self.stepper.run_to_rest();
+        }
+        let before = self.looked();
+        self.stepper.run_to_rest();
+        assert!(self.looked() == before, "what a thread makes of what was taken over is its own");
+        loop {
+            let next = self.scenario.acts.get(self.outside.acts_done);
+            let mut turns_left = TURNS_AHEAD_MAX;
+            while let Some(act) = next
+                && turns_left > 0
+                && !self.outside.is_time_for(self.world, self.scenario, act)?
             {
+                self.drive_turn(&mut look)?;
+                turns_left -= 1;
+            }
+            if let Some(act) = next {
                 self.outside.act(self.world, act);
             }
-            self.world.doorbell.signal();
+            for _ in 0..TURNS_PER_ACT {
+                self.drive_turn(&mut look)?;
+            }
+            if next.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Everything that a successor's fate hangs on: the shared parts, and what the kernel has taken and given.
+    fn look(&self, into: &mut Vec<u8>) {
+        self.world.look(into);
+        let told = self.outside.positions();
+        into.extend(
+            [told.received, told.sent, u64::from(told.is_closed)].map(u64::to_ne_bytes).as_flattened(),
+        );
+    }
+
+    fn looked(&self) -> Vec<u8> {
+        let mut looked = Vec::new();
+        self.look(&mut looked);
+        looked
+    }
+
+    fn drive_turn(
+        &mut self,
+        look: &mut impl FnMut(&mut Outside) -> Result<(), String>,
+    ) -> Result<(), String> {
+        // Rung, so that no turn sleeps.
+        self.world.doorbell.signal();
+        self.drive_to_rest(look)
+    }
+
+    fn drive_to_rest(
+        &mut self,
+        look: &mut impl FnMut(&mut Outside) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let mut now = Vec::new();
+        loop {
+            self.look(&mut now);
+            if now != self.before {
+                self.outcome.worlds_count += 1;
+                let saved = self.world.save();
+                let looked = look(&mut self.outside);
+                looked
+                    .map_err(|fault| format!("after {} instructions: {fault}", self.outcome.points_count))?;
+                self.world.restore(&saved);
+                // The successor may have heard it in the victim's place.
+                self.world.doorbell.signal();
+                std::mem::swap(&mut self.before, &mut now);
+            }
             loop {
-                self.world.look(&mut now);
-                if now != before {
-                    outcome.worlds_count += 1;
-                    let saved = self.world.save();
-                    look(&mut self.outside)?;
-                    self.world.restore(&saved);
-                    // The successor may have heard it in the victim's place.
-                    self.world.doorbell.signal();
-                    std::mem::swap(&mut before, &mut now);
-                }
-                let step = loop {
-                    outcome.points_count += 1;
-                    match self.stepper.step() {
-                        Step::Private => {}
-                        step => break step,
-                    }
-                };
-                if step == Step::Rest {
-                    break;
+                self.outcome.points_count += 1;
+                match self.stepper.step() {
+                    Step::Private => {}
+                    Step::Shared => break,
+                    Step::Rest => return Ok(()),
                 }
             }
         }
-        Ok(())
     }
 }
 
 /// The sockets for a process that begins now, and whether the client is one that nobody has accepted yet.
 fn sockets_of(world: &World, outside: &Outside) -> (Sockets, bool) {
-    let told = outside.positions();
     let mut sockets = Sockets::default();
     match world.connection() {
-        Some((row, _, _)) => sockets.by_row.push((row, outside.socket().into())),
-        None => return (sockets, told.received == 0 && told.sent == 0 && !told.is_closed),
+        Some((row, _)) => sockets.by_row.push((row, outside.socket().into())),
+        None => return (sockets, outside.is_untouched()),
     }
     (sockets, false)
 }
 
 /// A successor takes over and ends what was begun.
 fn succeed(world: &World, scenario: &Scenario, epoch: u32, mut outside: Outside) -> Result<(), String> {
+    world.check_names()?;
     let (sockets, is_new) = sockets_of(world, &outside);
     let fresh = is_new.then(|| outside.socket());
     let doorbells = std::slice::from_ref(&world.doorbell);
-    // Rung, so that no turn sleeps.
-    world.doorbell.signal();
-    let ended = begin(world.segments(), &world.settings, (COMM_ROW, epoch), doorbells, sockets, |turns| {
-        if let Some(socket) = fresh {
-            turns.accept(socket.into());
-        }
-        end(world, scenario, &mut outside, turns)
-    });
+    let life = (COMM_ROW, epoch);
+    let ended = begin(
+        world.segments(),
+        &world.settings,
+        life,
+        doorbells,
+        sockets,
+        || {},
+        |turns| {
+            if let Some(socket) = fresh {
+                turns.accept(socket.into());
+            }
+            Ending { world, scenario, outside: &mut outside, turns }.end()
+        },
+    );
     ended.map_err(|error| error.to_string())?
 }
 
-fn end(
-    world: &World,
+/// The last life: it is not killed, and all must come right.
+struct Ending<'e, 't, 'a> {
+    world: &'e World,
+    scenario: &'e Scenario,
+    outside: &'e mut Outside,
+    turns: &'e mut Turns<'t, 'a>,
+}
+
+impl Ending<'_, '_, '_> {
+    fn end(&mut self) -> Result<(), String> {
+        self.turn()?;
+        while let Some(act) = self.scenario.acts.get(self.outside.acts_done) {
+            if matches!(act, Act::Leave) {
+                self.wait_until("all was answered", |this| this.outside.is_answered(this.scenario))?;
+            }
+            let mut turns_left = TURNS_AHEAD_MAX;
+            while turns_left > 0 && !self.outside.is_time_for(self.world, self.scenario, act)? {
+                self.turn()?;
+                turns_left -= 1;
+            }
+            self.outside.act(self.world, act);
+            for _ in 0..TURNS_PER_ACT {
+                self.turn()?;
+            }
+        }
+        self.wait_until("everything came, and nothing is held", |this| {
+            Ok(this.outside.is_complete(this.scenario)? && this.world.check_nothing_is_held().is_ok())
+        })?;
+        let runs = &self.outside.workers.runs;
+        if let Some((id, count)) = runs.iter().find(|(_, runs)| **runs != self.scenario.runs) {
+            return Err(format!("{id:?} was run {count} times"));
+        }
+        self.outside.leave(self.world);
+        self.wait_until("the row of a client that left is free", |this| {
+            Ok(this.world.connection().is_none())
+        })?;
+        self.world.check_names()
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
+        self.world.doorbell.signal();
+        self.turns.turn().map_err(|error| error.to_string())?;
+        self.outside.receive();
+        Ok(())
+    }
+
+    /// Goes on, with workers that work if they do in this scenario, until it is so.
+    fn wait_until(
+        &mut self,
+        what: &str,
+        is_so: impl Fn(&Self) -> Result<bool, String>,
+    ) -> Result<(), String> {
+        let is_served = self.scenario.acts.iter().any(|act| matches!(act, Act::Serve | Act::Take));
+        let mut patience = Patience::new();
+        while !is_so(self)? {
+            if patience.is_over() {
+                let held = self.world.check_nothing_is_held();
+                return Err(format!("waited in vain until {what}: {}, {held:?}", self.outside.summary()));
+            }
+            self.outside.workers.finish(self.world);
+            if is_served {
+                self.outside.workers.serve_all(self.world);
+            }
+            self.turn()?;
+        }
+        Ok(())
+    }
+}
+
+/// Kills after every instruction. At one of `nested_stride` deaths, beginning with the `nested_first`-th, the successor is
+/// killed after each of its own instructions too. Gives the outcomes of both.
+pub(crate) fn attack(
     scenario: &Scenario,
-    outside: &mut Outside,
-    turns: &mut Turns<'_, '_>,
-) -> Result<(), String> {
-    let mut turn = |outside: &mut Outside| {
-        world.doorbell.signal();
-        turns.turn().map_err(|error| error.to_string())?;
-        outside.receive();
-        Ok::<(), String>(())
-    };
-    turn(outside)?;
-    while let Some(act) = scenario.acts.get(outside.acts_done) {
-        outside.act(world, act);
-        for _ in 0..TURNS_PER_ACT {
-            turn(outside)?;
-        }
-    }
-    let is_served = scenario.acts.iter().any(|act| matches!(act, Act::Serve | Act::Take));
-    let started = Instant::now();
-    while !(outside.is_complete(scenario)? && world.check_nothing_is_held().is_ok()) {
-        outside.workers.finish(world);
-        if is_served {
-            outside.workers.serve_all(world);
-        }
-        turn(outside)?;
-        if scenario.ends && outside.is_complete(scenario)? {
-            outside.leave(world);
-        }
-        if started.elapsed() > WATCHDOG {
-            world.check_nothing_is_held()?;
-            return Err(format!("not all came: {}", outside.summary()));
-        }
-    }
-    let wrong = outside.workers.runs.iter().find(|(_, runs)| **runs != scenario.runs);
-    if let Some((id, runs)) = wrong {
-        return Err(format!("{id:?} was run {runs} times"));
-    }
-    outside.leave(world);
-    while world.connection().is_some() {
-        turn(outside)?;
-        if started.elapsed() > WATCHDOG * 2 {
-            return Err("the row of a client that left is not freed".to_owned());
-        }
-    }
-    Ok(())
-}
-
-/// Kills after every instruction.
-fn attack(scenario: &Scenario) -> Outcome {
-    let world = World::new();
-    let mut outcome = Outcome::default();
+    nested_first: u64,
+    nested_stride: Option<u64>,
+) -> (Outcome, Outcome) {
+    let world = World::new(scenario);
     let mut victim = Victim::new(&world, scenario, EPOCH, Outside::new());
-    let driven = victim.drive(&mut outcome, |outside| succeed(&world, scenario, EPOCH + 1, outside.copy()));
-    outcome.fault = driven.err().map(|fault| format!("after {} instructions: {fault}", outcome.points_count));
-    outcome
-}
-
-/// At some deaths, kills the successor after every instruction of its own.
-fn attack_successors(scenario: &Scenario) -> Outcome {
-    let world = World::new();
-    let (mut first, mut inner) = (Outcome::default(), Outcome::default());
-    let mut victim = Victim::new(&world, scenario, EPOCH, Outside::new());
-    let mut deaths_count = 0_u64;
-    let driven = victim.drive(&mut first, |outside| {
+    let (mut nested, mut deaths_count) = (Outcome::default(), 0_u64);
+    let driven = victim.drive(false, |outside| {
         deaths_count += 1;
-        if !deaths_count.is_multiple_of(NESTED_STRIDE) {
-            return Ok(());
+        let is_nested = nested_stride.is_some_and(|stride| deaths_count % stride == nested_first % stride);
+        if !is_nested {
+            return succeed(&world, scenario, EPOCH + 1, outside.copy());
         }
         let mut successor = Victim::new(&world, scenario, EPOCH + 1, outside.copy());
-        let driven =
-            successor.drive(&mut inner, |outside| succeed(&world, scenario, EPOCH + 2, outside.copy()));
-        driven.map_err(|fault| format!("after {} instructions of its successor: {fault}", inner.points_count))
+        let driven = successor.drive(true, |outside| succeed(&world, scenario, EPOCH + 2, outside.copy()));
+        nested.points_count += successor.outcome.points_count;
+        nested.worlds_count += successor.outcome.worlds_count;
+        driven.map_err(|fault| format!("its successor {fault}"))
     });
-    let fault = driven.err().map(|fault| format!("after {} instructions: {fault}", first.points_count));
-    Outcome { fault, ..inner }
-}
-
-/// Every scenario, in both ways.
-pub(crate) fn attack_everything() {
-    let begin = Instant::now();
-    let scenarios = scenarios::all();
-    let jobs = scenarios.iter().flat_map(|scenario| [(scenario, false), (scenario, true)]);
-    let left = Mutex::new(jobs);
-    let outcomes = Mutex::new(Vec::new());
-    let threads_count = thread::available_parallelism().map_or(2, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads_count {
-            scope.spawn(|| {
-                loop {
-                    let next = left.lock().unwrap().next();
-                    let Some((scenario, is_nested)) = next else { return };
-                    let (begin, name) = (Instant::now(), scenario.name);
-                    let outcome = if is_nested { attack_successors(scenario) } else { attack(scenario) };
-                    let kind = if is_nested { "nested" } else { "single" };
-                    let (points, worlds, took) =
-                        (outcome.points_count, outcome.worlds_count, begin.elapsed());
-                    println!(
-                        "{points:>9} points {worlds:>6} worlds {:>6.1} s  {kind} {name}",
-                        took.as_secs_f64()
-                    );
-                    if let Some(fault) = &outcome.fault {
-                        println!("FAULT in {kind} {name}: {fault}");
-                    }
-                    outcomes.lock().unwrap().push(outcome);
-                }
-            });
-        }
-    });
-    let outcomes = outcomes.into_inner().unwrap();
-    let points: u64 = outcomes.iter().map(|outcome| outcome.points_count).sum();
-    let worlds: u64 = outcomes.iter().map(|outcome| outcome.worlds_count).sum();
-    println!("{points} points, {worlds} worlds in {:.0} s", begin.elapsed().as_secs_f64());
-    let faults: Vec<&String> = outcomes.iter().filter_map(|outcome| outcome.fault.as_ref()).collect();
-    assert!(faults.is_empty(), "{faults:#?}");
-    assert!(points > POINTS_MIN, "the attack has become too small to mean anything");
+    victim.outcome.fault = driven.err();
+    (victim.outcome, nested)
 }

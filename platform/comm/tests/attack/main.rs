@@ -9,9 +9,14 @@
 //!   this point leaves them. The kernel is asked how far the streams are, another connection is made that is just as far,
 //!   and a successor takes over rows, slots and that connection, and ends what was begun, with everything that the client
 //!   and the workers were still going to do. Then the segments are put back, and the victim goes on.
-//! - *nested*: at some of these points the successor is itself driven so, and killed after each of its instructions.
+//! - *nested*: at some of these points the successor is itself driven so, from its taking over on, and killed after each of
+//!   its instructions.
 //!
-//! What this leaves out is in `tests/comm`: keepers, the taking of sockets, connections by the thousand, real kills.
+//! The test of the test: wrong variants of the order of stores (`gantry_comm::mutants`), each of which must be found by the
+//! scenario that is named for it. And each row of the table in `README.md` must be named by a scenario.
+//!
+//! What this leaves out is in `tests/comm`: keepers, the taking of sockets, several threads, connections by the thousand,
+//! real kills. A hand-over leaves what a death between two turns does.
 //!
 //! Run with `cargo test -p gantry-comm --release --features attack --test attack -- --nocapture`.
 
@@ -23,6 +28,7 @@
 
 mod attack;
 mod outside;
+mod run;
 mod scenarios;
 #[path = "../../../ring/tests/attack/stepper.rs"]
 mod stepper;
@@ -33,6 +39,6 @@ mod world;
 
 /// One test, so that its parts share out the processors among themselves.
 #[test]
-fn every_instruction_of_the_communication_process_may_be_its_last() {
-    attack::attack_everything();
+fn every_instruction_of_the_communication_process_may_be_its_last_and_every_mutant_is_found() {
+    run::attack_everything();
 }

@@ -12,6 +12,7 @@ use gantry_sys::atomic::{AtomicU32, Ordering};
 use gantry_sys::eventfd::EventFd;
 use gantry_sys::shm::SegmentId;
 
+use crate::scenarios::Scenario;
 use crate::stepper::View;
 
 pub(crate) const READ: u32 = 19_000_001;
@@ -23,6 +24,12 @@ pub(crate) const EPOCH: u32 = 5;
 /// A body from here on is received straight into its block.
 pub(crate) const LARGE_BYTES: usize = 5_000;
 
+/// As `body_max` below.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
+/// Fewer than a configuration may ask for, so that a snapshot is small.
+const OUT_RECORDS: u32 = 8;
+
+/// Time-outs are the node's row's, which has none here.
 const SETTINGS: &str = r#"
 [ipc]
 slots = 16
@@ -30,18 +37,14 @@ read_queue = 16
 write_queue = 16
 blocks = [{ size = "4KiB", count = 16 }, { size = "64KiB", count = 4 }]
 [comm]
+body_max = "64KiB"
 connections_max = 4
 receive_buffers = 4
 receive_buffer = "8KiB"
-out_records = 8
-idle_timeout = "0s"
-header_timeout = "0s"
-body_timeout = "0s"
-write_timeout = "0s"
 [service]
 timeout = "600s"
 [idempotency]
-entries = 64
+entries = 16
 "#;
 
 /// Worlds that this process made: several attacks run beside each other.
@@ -74,7 +77,7 @@ pub(crate) struct Snapshot {
 }
 
 impl World {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         let settings = Settings::from_text(SETTINGS, Path::new("/tmp/gantry.toml")).unwrap();
         let number = WORLDS.fetch_add(1, Ordering::Relaxed);
         // A key of this process's own; the low two bits tell the segments apart.
@@ -82,7 +85,7 @@ impl World {
         let backend = Backend::SysV { key: Some(key) };
         let segments = Segments::create(backend, "comm-attack", &dimensions(&settings), 4711, 1).unwrap();
         let segments = Removed(segments);
-        begin(&settings, &segments.0);
+        begin(&settings, &segments.0, scenario);
         let handoff = segments.0.handoff();
         let [control, blocks] = [&handoff.control, &handoff.blocks].map(|id| match id {
             SegmentId::SysV(id) => View::attach(*id),
@@ -128,11 +131,30 @@ impl World {
         self.blocks.restore(&saved.blocks);
     }
 
-    /// The row that is not free, if there is one, and whether it is open.
-    pub(crate) fn connection(&self) -> Option<(u32, &ConnectionRow, bool)> {
+    /// The row that is not free, if there is one, with its index.
+    pub(crate) fn connection(&self) -> Option<(u32, &ConnectionRow)> {
         let mut rows = self.control().connections().iter().enumerate();
         let found = rows.find(|(_, row)| row.word.load(Ordering::Relaxed) & 0xff != 0);
-        found.map(|(index, row)| (index as u32, row, row.word.load(Ordering::Relaxed) & 0xff == 1))
+        found.map(|(index, row)| (index as u32, row))
+    }
+
+    /// Whether a request waits for a worker.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.slots().words().any(|(_, word)| word.is(State::Queued))
+    }
+
+    /// No slot names a connection that is not there any more, nor the next one of its row.
+    pub(crate) fn check_names(&self) -> Result<(), String> {
+        for (index, word) in self.slots().words().filter(|(_, word)| !word.is(State::Free)) {
+            let slot = self.slots().row(index).unwrap();
+            let number = slot.connection.load(Ordering::Relaxed);
+            let word_of_row = self.control().connections()[number as usize].word.load(Ordering::Relaxed);
+            let is_named = (word_of_row >> 32) as u32 == slot.connection_generation.load(Ordering::Relaxed);
+            if word_of_row & 0xff == 0 && is_named {
+                return Err(format!("slot {index} ({word:?}) names the next connection of row {number}"));
+            }
+        }
+        Ok(())
     }
 
     /// Everything that requests hold is free again; what the open connection holds, it has no reason to hold.
@@ -170,7 +192,7 @@ impl World {
                 return Err(format!("window entry {index} says that a request runs"));
             }
         }
-        self.connection().map_or(Ok(()), |(_, row, _)| check_row(row))
+        self.connection().map_or(Ok(()), |(_, row)| check_row(row))
     }
 }
 
@@ -221,7 +243,7 @@ fn dimensions(settings: &Settings) -> Dimensions {
         connections: settings.comm.connections_max,
         receive_buffers: settings.comm.receive_buffers,
         receive_buffer_bytes: bytes(settings.comm.receive_buffer),
-        out_records: settings.comm.out_records,
+        out_records: OUT_RECORDS,
         services: 4,
         libraries: 1,
         window_entries: settings.idempotency.entries.next_multiple_of(8),
@@ -232,13 +254,16 @@ fn dimensions(settings: &Settings) -> Dimensions {
 }
 
 /// What the supervisor writes before it starts anybody.
-fn begin(settings: &Settings, segments: &Segments) {
+fn begin(settings: &Settings, segments: &Segments, scenario: &Scenario) {
     let control = segments.control();
     let node = control.node();
     let set = |place: &AtomicU32, value: u32| place.store(value, Ordering::Relaxed);
     set(&node.read_threshold_ppm, 1_000_000);
     set(&node.read_resume_ppm, 1_000_000);
     set(&node.service_timeout_ms, settings.service.timeout.as_millis() as u32);
+    set(&node.idle_timeout_ms, scenario.idle_ms);
+    set(&node.header_timeout_ms, scenario.partial_ms);
+    set(&node.body_timeout_ms, scenario.partial_ms);
     set(&node.read_queue_max, settings.ipc.read_queue);
     set(&node.write_queue_max, settings.ipc.write_queue);
     for (index, number) in [READ, WRITE].into_iter().enumerate() {

@@ -319,11 +319,11 @@ impl Talk {
             let mut bytes = &self.received[done..done + length];
             let reply = read_reply(&mut bytes).expect("a reply in the right place of the stream");
             let owed = self.waiting.get_mut(&reply.header.request_id).expect("an answer to what was asked");
-            // Workers that fall behind make the node refuse, which is an answer, too.
-            let is_refused = reply.status() == Some(Status::Full);
-            let place = owed.iter().position(|expected| is_refused || expected.is_met_by(&reply));
+            let place = owed.iter().position(|expected| expected.is_met_by(&reply));
             let place = place.unwrap_or_else(|| {
-                panic!("{:?} {:?}: {:?}, {} bytes", owed, reply.status(), reply.header, reply.body.len())
+                let said = String::from_utf8_lossy(&reply.body[..reply.body.len().min(100)]);
+                let (status, header) = (reply.status(), &reply.header);
+                panic!("{owed:?} {status:?}: {header:?}, {} bytes: {said}", reply.body.len())
             });
             owed.swap_remove(place);
             if owed.is_empty() {
