@@ -12,11 +12,12 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::frame::HEADER_BYTES;
-use crate::{Reply, Request, WATCHDOG};
+use crate::wait::watchdog;
+use crate::{Reply, Request};
 
 /// One connection to a node.
 ///
-/// Every receiving call gives up after [`WATCHDOG`], so that a reply that never comes fails the test.
+/// Every receiving call gives up after [`WATCHDOG`](crate::WATCHDOG), so that a reply that never comes fails the test.
 pub struct Client {
     reader: BufReader<Stream>,
     writer: Stream,
@@ -30,8 +31,8 @@ impl Client {
     pub fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(WATCHDOG))?;
-        stream.set_write_timeout(Some(WATCHDOG))?;
+        stream.set_read_timeout(Some(watchdog()))?;
+        stream.set_write_timeout(Some(watchdog()))?;
         Ok(Self { writer: Stream::Tcp(stream.try_clone()?), reader: BufReader::new(Stream::Tcp(stream)) })
     }
 
@@ -41,8 +42,8 @@ impl Client {
     /// As the system says.
     pub fn connect_unix(path: &Path) -> io::Result<Self> {
         let stream = UnixStream::connect(path)?;
-        stream.set_read_timeout(Some(WATCHDOG))?;
-        stream.set_write_timeout(Some(WATCHDOG))?;
+        stream.set_read_timeout(Some(watchdog()))?;
+        stream.set_write_timeout(Some(watchdog()))?;
         Ok(Self { writer: Stream::Unix(stream.try_clone()?), reader: BufReader::new(Stream::Unix(stream)) })
     }
 

@@ -14,8 +14,9 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use crate::etc::ECHO;
 use crate::processes::{Segment, is_running, segments, send_signal};
-use crate::{Client, NodeOptions, Output, Status, run_command, until};
+use crate::{Client, NodeOptions, Output, Request, Status, run_command, until};
 use cleanup::{STOP_WATCHDOG, wait_for};
 
 /// A node with its own state folder, name and address. Dropping it stops it and removes what it left, also
@@ -231,6 +232,16 @@ impl Node {
         until("every slot is free again", || {
             let status = self.status();
             (status.slots("free") == status.slots("total")).then_some(())
+        });
+    }
+
+    /// Waits until a request over a new connection is answered 000: after a drain.
+    #[track_caller]
+    pub fn until_serving(&self) {
+        until("the node serves again", || {
+            let mut client = self.client();
+            client.try_send(&Request::new(ECHO, "x")).ok()?;
+            client.try_receive().ok().flatten().filter(|reply| reply.status == 0)
         });
     }
 

@@ -1,4 +1,5 @@
-//! Build, demo and test commands of the repository: `cargo xtask build | demo | test | soak | chaos | bench | setup`.
+//! Build, demo and test commands of the repository: `cargo xtask build | demo | test | soak | chaos | sabotage |
+//! bench | setup`.
 //!
 //! Everything here is a list of ordinary command lines, each printed before it runs; the first that fails
 //! ends the list and is printed again.
@@ -7,6 +8,7 @@
 mod build;
 mod check;
 mod demo;
+mod sabotage;
 mod setup;
 mod steps;
 mod workspace;
@@ -25,6 +27,8 @@ usage: cargo xtask COMMAND
   soak    the long versions of the attacks and of the whole-system tests
   chaos   kill and stop the processes of a node under load, and check that nothing was lost or done twice:
           --minutes N (1), --seed S, --roles worker,comm,keeper,supervisor, --backend sysv|posix, --threads N
+  sabotage [NAME...]
+          take safeguards out of a copy, all of tests/sabotage.toml or these, and name the test that then fails
   bench   the benchmarks of benches/
   setup   install what the tests need beside Rust (Debian; as root, or it prints the command)
 ";
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         ["test"] => check::test(&workspace, &steps),
         ["soak"] => check::soak(&workspace, &steps),
         ["chaos", ref arguments @ ..] => check::chaos(&workspace, &steps, arguments),
+        ["sabotage", ref names @ ..] => sabotage::sabotage(&workspace, &steps, names),
         ["bench"] => build::bench(&workspace, &steps),
         ["setup"] => setup::setup(&steps),
         ["--help" | "-h" | "help"] => {

@@ -7,7 +7,8 @@ use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
+use gantry_datasource::requests::{self, Request, RequestKey};
+use gantry_datasource::{Access, Mode, Source, SqliteOptions, SqliteSource};
 use gantry_message::{Kind, Queue as QueueName};
 use gantry_ring::{BlockKind, BlockRef, Blocks, Cursor, Doorbell, Owner, Queue, SlotRef, Slots, State};
 use gantry_segment::{
@@ -29,7 +30,7 @@ struct Node {
     segments: Segments,
     name: String,
     worker: Option<JoinHandle<Result<(), WorkerError>>>,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Node {
@@ -42,25 +43,30 @@ impl Node {
         let folder = tempfile::tempdir().unwrap();
         let name = format!("workertest-{test}-{}", std::process::id());
         let segments = Segments::create(Backend::Posix, &name, &dimensions(), 7, 1).unwrap();
-        let settings =
-            Settings::from_text("[node]\nstate_dir = \".\"\n", &folder.path().join("gantry.toml")).unwrap();
         prepare(&folder.path().join("data.db"));
-        let mut node = Self { segments, name, worker: None, _folder: folder };
+        let mut node = Self { segments, name, worker: None, folder };
         node.publish();
         let control = node.segments.control();
         let row = &control.processes()[usize::from(WORKER_ROW)];
         row.begin_life(1);
         row.set_role(role);
-        let options = WorkerOptions {
-            segments: Segments::attach(node.segments.handoff()).unwrap(),
-            row: WORKER_ROW,
-            epoch: 1,
-            queue: (role == Role::WriteWorker).then_some(QueueName::Write),
-            settings,
-            doorbells: vec![EventFd::new().unwrap()],
-        };
+        let queue = (role == Role::WriteWorker).then_some(QueueName::Write);
+        let options = node.options(WORKER_ROW, 1, queue);
         node.worker = Some(std::thread::spawn(move || run(options)));
         node
+    }
+
+    /// What a worker of this node is started with.
+    fn options(&self, row: u8, epoch: u32, queue: Option<QueueName>) -> WorkerOptions {
+        let file = self.folder.path().join("gantry.toml");
+        WorkerOptions {
+            segments: Segments::attach(self.segments.handoff()).unwrap(),
+            row,
+            epoch,
+            queue,
+            settings: Settings::from_text("[node]\nstate_dir = \".\"\n", &file).unwrap(),
+            doorbells: vec![EventFd::new().unwrap()],
+        }
     }
 
     /// Publishes some of the diagnostic services.
@@ -90,6 +96,13 @@ impl Node {
 
     /// Puts a request into the queue of its kind.
     fn submit(&self, kind: Kind, number: u32, id: &str, body: &[u8], time: Duration) -> SlotRef {
+        let slot = self.fill(kind, number, id, body, time);
+        self.push(kind, slot);
+        slot
+    }
+
+    /// Fills a slot with a request.
+    fn fill(&self, kind: Kind, number: u32, id: &str, body: &[u8], time: Duration) -> SlotRef {
         let control = self.segments.control();
         let slots = Slots::new(control.slots());
         let slot = slots.claim(COMM, &mut Cursor::default()).expect("a slot is free");
@@ -118,10 +131,15 @@ impl Node {
         row.flags.store(u32::from(kind.code()) << 8, Ordering::Relaxed);
         row.timeout_ms.store(15_000, Ordering::Relaxed);
         row.deadline_ns.store(clock::monotonic_ns() + time.as_nanos() as u64, Ordering::Relaxed);
-        let ring = if kind == Kind::Read { control.read_ring() } else { control.write_ring() };
-        Queue::requests(ring, slots).submit(slot, COMM).unwrap();
-        Doorbell::new(&self.row().bell).ring();
         slot
+    }
+
+    /// Hands a filled slot over to the workers.
+    fn push(&self, kind: Kind, slot: SlotRef) {
+        let control = self.segments.control();
+        let ring = if kind == Kind::Read { control.read_ring() } else { control.write_ring() };
+        Queue::requests(ring, Slots::new(control.slots())).submit(slot, COMM).unwrap();
+        Doorbell::new(&self.row().bell).ring();
     }
 
     /// Waits for the reply to a request and gives its status and body.
@@ -213,7 +231,7 @@ fn dimensions() -> Dimensions {
 fn prepare(path: &Path) {
     let mut connection =
         SqliteSource::new("main", SqliteOptions::new(path)).connect(Access::ReadWrite).unwrap();
-    gantry_datasource::requests::prepare_table(&mut *connection).unwrap();
+    requests::prepare_table(&mut *connection).unwrap();
     gantry_serials::prepare_table(&mut *connection).unwrap();
     let library = gantry_service_host::Loader::open(&diag()).unwrap();
     for step in &library.description().migrations {
@@ -289,6 +307,88 @@ fn the_outcome_of_a_write_is_done_failed_or_unknown_and_a_failed_one_may_be_trie
     assert_eq!(node.json(29_000_004, "z", r#"{"key":"k","add":2}"#).1["value"], 7);
     assert_eq!(node.json(2, "q5", &id("z")).1["state"], "done");
     assert_eq!(node.json(2, "q6", "not an id").0, 304);
+}
+
+/// Another connection of the same database is where a late worker, or another node, would be.
+#[test]
+fn failed_is_not_said_of_a_write_that_may_still_commit() {
+    let node = Node::start("blocked");
+    let id = format!("{:.<24}", "held");
+    let source = SqliteSource::new("main", SqliteOptions::new(node.folder.path().join("data.db")));
+    let mut late = source.connect(Access::ReadWrite).unwrap();
+    late.begin(Mode::Write, WATCHDOG).unwrap();
+    let key = RequestKey { caller: "anonymous", request_id: &id };
+    let request = Request { key, service: 29_000_004, body_hash: "h" };
+    requests::begin_request(&mut *late, &request, 1, WATCHDOG).unwrap();
+    assert_eq!(node.json(2, "q1", &format!("{id}L")).1["state"], "running");
+    requests::finish_request(&mut *late, key, 0, b"7", 100, WATCHDOG).unwrap();
+    late.commit().unwrap();
+    let (_, told) = node.json(2, "q2", &format!("{id}L"));
+    assert_eq!(told, serde_json::json!({"state": "done", "status": "000", "reply": 7}));
+}
+
+/// A corrupt reference must not show one caller's body to another's service.
+#[test]
+fn a_request_whose_block_is_another_slots_is_500_and_not_run() {
+    let node = Node::start("block");
+    let control = node.segments.control();
+    let (slots, blocks) = (Slots::new(control.slots()), Blocks::of(control));
+    let other = node.fill(Kind::Write, 29_000_001, "a", b"a body of somebody else", WATCHDOG);
+    let block = slots.row(other.index).unwrap().request_block.load(Ordering::Relaxed);
+    let slot = node.fill(Kind::Write, 29_000_001, "b", b"an own body of this length", WATCHDOG);
+    slots.row(slot.index).unwrap().request_block.store(block, Ordering::Relaxed);
+    node.push(Kind::Write, slot);
+    assert_eq!(node.reply_to(slot), (500, Vec::new()));
+    slots.release(other).unwrap();
+    assert_eq!(blocks.taken_count(0), 0);
+    assert_eq!(node.call(29_000_001, "c", b"served", WATCHDOG), (0, b"served".to_vec()));
+}
+
+/// Its supervisor died, and the next one closed its life before it came, or has begun another in its row.
+#[test]
+fn a_worker_that_comes_after_its_life_was_closed_or_given_on_ends_at_once() {
+    let node = Node::start("late-life");
+    let index = WORKER_ROW + 1;
+    let row = &node.segments.control().processes()[usize::from(index)];
+    // One that takes a life that is not its own would at least end.
+    row.leave.store(1, Ordering::SeqCst);
+    row.begin_life(4);
+    assert!(row.end_life(row.life()));
+    let is_refused = |epoch| {
+        let ended = run(node.options(index, epoch, Some(QueueName::Write)));
+        matches!(ended, Err(WorkerError::NotOurRow { .. }))
+    };
+    assert!(is_refused(4), "nobody may have a closed life");
+    row.begin_life(5);
+    assert!(is_refused(4), "the row lives another life");
+    assert_eq!(row.pid(), None, "nothing was taken");
+}
+
+/// A time that stays would have the supervisor end a worker that is idle.
+#[test]
+fn the_time_out_of_a_request_that_is_answered_is_forgotten() {
+    let node = Node::start("kill-at");
+    let slot = node.submit(Kind::Write, 29_000_001, "a", b"x", WATCHDOG);
+    assert_eq!(node.reply_to(slot), (0, b"x".to_vec()));
+    assert_eq!(node.row().kill_at_ns.load(Ordering::Acquire), 0);
+}
+
+/// What is in no ring is found by a sweep only.
+#[test]
+fn a_reply_that_finds_its_ring_full_asks_for_a_sweep() {
+    let node = Node::start("full");
+    let control = node.segments.control();
+    let slots = Slots::new(control.slots());
+    let replies = Queue::replies(control.reply_ring(0), slots);
+    let filler = node.fill(Kind::Write, 29_000_001, "a", b"", WATCHDOG);
+    slots.answer(filler, COMM).unwrap();
+    while replies.push(filler).is_ok() {}
+    let slot = node.submit(Kind::Write, 29_000_001, "b", b"x", WATCHDOG);
+    node.until("a sweep is asked for", |_| control.threads()[0].sweep.load(Ordering::Acquire) == 1);
+    assert!(slots.word(slot.index).is(State::Done));
+    for slot in [filler, slot] {
+        slots.release(slot).unwrap();
+    }
 }
 
 /// A spare follows new generations, so it has looked at its queues after the requests were in them.

@@ -34,6 +34,15 @@ fn killed_comm_is_back_on_the_same_socket_and_nothing_is_lost_or_doubled() {
     node.until_quiet();
 }
 
+/// A keeper that nobody has written down ends after 5 s; one that is written down stays as long as its process.
+#[test]
+fn keeper_stays_as_long_as_its_process() {
+    let node = Node::start(NodeOptions::small());
+    let before = node.pid("keeper");
+    node.client().call(SLEEP_WRITE, r#"{"ms":6000}"#).done();
+    assert_eq!(node.pid("keeper"), before);
+}
+
 /// Nobody repeats anything here: being accepted is enough.
 #[test]
 fn requests_accepted_before_comm_was_killed_are_still_executed() {

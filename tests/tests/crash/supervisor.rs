@@ -249,11 +249,7 @@ fn command_under_way_ends_with_3_when_the_supervisor_dies() {
     assert_eq!(node.status().0["state"], "drained");
     assert_eq!(number(&client.receive().done(), "slept_ms"), 10_000);
     node.gantry(&["undrain"]).expect_code(0);
-    until("the node serves again", || {
-        let mut client = node.client();
-        client.try_send(&Request::new(ECHO, "x")).ok()?;
-        client.try_receive().ok().flatten().filter(|reply| reply.status == 0)
-    });
+    node.until_serving();
 }
 
 #[test]

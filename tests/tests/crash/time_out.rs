@@ -1,7 +1,7 @@
 //! Services that never end: the caller is answered at the deadline, the worker is replaced.
 
 use gantry_tests::etc::{ECHO, FAULT, FAULT_WRITE, SLEEP, add};
-use gantry_tests::processes::{is_running, send_signal};
+use gantry_tests::processes::{is_running, kill_hard, send_signal};
 use gantry_tests::{Node, NodeOptions, Request, until};
 use nix::sys::signal::Signal;
 
@@ -50,4 +50,21 @@ fn worker_that_hears_no_signal_is_killed_after_its_grace() {
     client.receive().expect_status(301);
     node.successor("read", victim);
     until("the stopped worker is gone", || (!is_running(victim)).then_some(()));
+}
+
+/// It still writes into its slot and its blocks, so nothing of it is given to others before it is dead.
+#[test]
+fn worker_that_is_asked_to_end_keeps_its_request_until_it_is_dead() {
+    let node = Node::start(quick().text("workers.kill_grace", "60s"));
+    let mut client = node.client();
+    client.send(&Request::new(SLEEP, r#"{"ms":60000}"#));
+    node.until_busy("read");
+    let victim = node.pid("read");
+    send_signal(victim, Signal::SIGSTOP);
+    client.receive().expect_status(301);
+    until("it is asked to end", || node.logs().contains("child is asked to end").then_some(()));
+    assert_eq!(node.status().slots("running"), 1);
+    kill_hard(victim);
+    node.successor("read", victim);
+    node.until_quiet();
 }

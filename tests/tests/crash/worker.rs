@@ -92,6 +92,22 @@ fn read_whose_worker_is_killed_is_run_again_on_another() {
     assert_eq!(client.receive().done().text(), r#"{"slept_ms":400}"#);
 }
 
+/// 305 would say that nothing was begun.
+#[test]
+fn read_that_was_started_and_runs_out_of_time_when_it_is_queued_again_is_302() {
+    let node = Node::start(NodeOptions::small());
+    let (mut first, mut second) = (node.client(), node.client());
+    first.send(&Request::new(SLEEP, r#"{"ms":60000}"#).budget_ms(2000));
+    node.until_busy("read");
+    // It stands before the first one when that is queued again, and takes longer than that has left.
+    second.send(&Request::new(SLEEP, r#"{"ms":4000}"#));
+    until("the second is queued", || (node.status().used("read") == 1).then_some(()));
+    kill_hard(node.pid("read"));
+    first.receive().expect_status(302);
+    second.receive().done();
+    node.until_quiet();
+}
+
 #[test]
 fn write_whose_worker_is_killed_is_answered_302_and_those_behind_it_are_executed() {
     let node = Node::start(NodeOptions::small());

@@ -84,8 +84,13 @@ fn comm_without_descriptors_serves_whom_it_has_and_takes_others_later() {
         add(&mut known, "meanwhile", 1);
     }
     expect_said(&node, &["descriptor", "Too many open files", "EMFILE"]);
-    drop(others);
     limit.restore();
+    // Nobody else comes, whose arrival would be announced.
+    let waiting = others.last_mut().expect("there are twelve");
+    until("the last of those who wait is served", || {
+        matches!(waiting.try_receive(), Ok(Some(reply)) if reply.status == 0).then_some(())
+    });
+    drop(others);
     until("a new connection is served", || is_served(&mut node.client()).then_some(()));
     assert_eq!(counter(&mut known, "meanwhile"), 20);
     assert_eq!(node.pid("comm"), comm, "it did not have to die for it");

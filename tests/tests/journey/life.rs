@@ -53,6 +53,25 @@ fn second_supervisor_of_the_same_node_is_refused() {
     assert_eq!(node.client().call(ECHO, "undisturbed").done().body, b"undisturbed");
 }
 
+/// A configuration copied to another folder, with the name and so the segments of the first node: its processes have a
+/// supervisor, which only the lock of the first state folder would have told.
+#[test]
+fn node_of_the_same_name_in_another_folder_is_refused_and_the_first_serves_on() {
+    let node = Node::start(NodeOptions::small());
+    let text = fs::read_to_string(node.config()).expect("the configuration is there");
+    let folder = node.folder().join("another");
+    fs::create_dir(&folder).expect("a folder can be made");
+    let other = folder.join("gantry.toml");
+    fs::write(&other, text).expect("a copy can be written");
+    let supervisor = node.pid("supervisor");
+    let output = Command::new(gantry_binary()).arg("-c").arg(&other).arg("start").output();
+    let output = output.expect("the binary runs");
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && told.contains(&supervisor.to_string()), "{told}");
+    assert_eq!(node.pid("supervisor"), supervisor);
+    assert_eq!(node.client().call(ECHO, "undisturbed").done().body, b"undisturbed");
+}
+
 /// A configuration copied for a second node, with the state folder of the first: a command for one must not end the
 /// other.
 #[test]
@@ -119,11 +138,7 @@ fn draining_node_says_so_refuses_204_and_comes_back() {
     // refusal.
     drop(client.try_receive());
     node.gantry(&["undrain"]).expect_code(0);
-    until("the node serves again", || {
-        let mut client = node.client();
-        client.try_send(&Request::new(ECHO, "x")).ok()?;
-        client.try_receive().ok().flatten().filter(|reply| reply.status == 0)
-    });
+    node.until_serving();
 }
 
 #[test]

@@ -113,6 +113,21 @@ fn repeat_of_a_business_error_is_not_tried_again() {
     client.exchange(&Request::new(PASSAGE, passage_body(&card, 100, 1).to_string())).done();
 }
 
+/// As above, when only the database can know.
+#[test]
+fn repeat_of_a_business_error_after_a_restart_of_the_node_is_not_tried_again() {
+    let mut node = Node::start(NodeOptions::business());
+    let (_, card) = customer(&mut node.client(), 1_000);
+    let request = Request::new(PASSAGE, passage_body(&card, 100, 1).to_string());
+    node.client().call_json(CARD_STATUS, json!({"card": card, "status": "lost"})).done();
+    assert_eq!(node.client().exchange(&request).error_code(), "card_blocked");
+    node.client().call_json(CARD_STATUS, json!({"card": card, "status": "active"})).done();
+    node.stop();
+    node.gantry(&["ipc", "clean"]).expect_code(0);
+    node.run();
+    assert_eq!(node.client().exchange(&request).error_code(), "card_blocked");
+}
+
 #[test]
 fn repeats_that_meet_in_the_queue_are_one_write() {
     let node = Node::start(NodeOptions::small());

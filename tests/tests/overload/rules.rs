@@ -1,7 +1,7 @@
 //! Rules on a service number: concurrency cap, rate, threshold, refuse.
 
 use gantry_tests::etc::{ADD, ECHO, ECHO_WRITE, SLEEP, add, counter};
-use gantry_tests::processes::send_signal;
+use gantry_tests::processes::{kill_hard, send_signal};
 use gantry_tests::{Node, NodeOptions, Request, until};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -40,6 +40,23 @@ fn concurrency_is_given_back_after_errors_time_outs_and_dead_clients() {
     node.until_busy("read");
     drop(leaving);
     node.until_quiet();
+    client.call(SLEEP, r#"{"ms":1}"#).done();
+}
+
+/// A communication process that dies counts nothing out; its successor counts anew.
+#[test]
+fn concurrency_is_counted_right_after_deaths_of_comm() {
+    let node = Node::start(NodeOptions::small());
+    let mut client = node.client();
+    rule(&node, SLEEP, "concurrency=1");
+    for _ in 0..2 {
+        client.send(&Request::new(SLEEP, r#"{"ms":400}"#));
+        node.until_busy("read");
+        let victim = node.pid("comm");
+        kill_hard(victim);
+        node.successor("comm", victim);
+        client.receive().done();
+    }
     client.call(SLEEP, r#"{"ms":1}"#).done();
 }
 

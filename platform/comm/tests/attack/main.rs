@@ -4,7 +4,7 @@
 //! Goal: whatever instruction is the last, the stream goes on at the right byte, no frame is executed twice or dropped, every
 //! reply comes once, and nothing is leaked: no slot, block, record, buffer, window entry. Method (`attack.rs`):
 //!
-//! - *single*: the thread runs in a process that is driven instruction by instruction (`platform/ring/tests/attack`).
+//! - *single*: the thread runs in a process that is driven instruction by instruction (`stepper.rs`).
 //!   Whenever one changed a connection's row, a record, a slot, a ring, a tag or the window, the segments are as a death at
 //!   this point leaves them. The kernel is asked how far the streams are, another connection is made that is just as far,
 //!   and a successor takes over rows, slots and that connection, and ends what was begun, with everything that the client
@@ -28,9 +28,10 @@
 
 mod attack;
 mod outside;
+#[path = "../../../ring/tests/attack/processors.rs"]
+mod processors;
 mod run;
 mod scenarios;
-#[path = "../../../ring/tests/attack/stepper.rs"]
 mod stepper;
 #[path = "../../../ring/tests/attack/touch.rs"]
 mod touch;

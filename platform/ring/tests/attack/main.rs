@@ -32,6 +32,7 @@ mod attacks;
 mod comm;
 mod memory;
 mod methods;
+mod processors;
 mod puppet;
 mod rows;
 mod run;

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Mutex;
-use std::thread;
 use std::time::Instant;
 
 use gantry_ring::mutants::{self, Mutant};
 
 use crate::attacks::{OVERLAPS, Pair, SINGLES, Single, pairs};
 use crate::methods::{self, Outcome};
+use crate::processors::on_all_processors;
 use crate::rows::{ROWS, Table};
 use crate::scenes::Scene;
 use crate::stale;
@@ -114,30 +113,6 @@ fn jobs() -> Vec<Job> {
         .chain(pairs)
         .chain(distinct().map(Job::Literal))
         .collect()
-}
-
-const WHOLE: &str = "no thread panics while it holds the list";
-
-/// Runs each of these on as many threads as there are processors, and gives the results in order.
-fn on_all_processors<T: Copy + Send + Sync, R: Send>(items: &[T], act: impl Fn(T) -> R + Sync) -> Vec<R> {
-    let left = Mutex::new(items.iter().copied().enumerate());
-    let results = Mutex::new(Vec::new());
-    let threads_count = thread::available_parallelism().map_or(2, usize::from);
-    thread::scope(|scope| {
-        for _ in 0..threads_count {
-            scope.spawn(|| {
-                loop {
-                    let next = left.lock().expect(WHOLE).next();
-                    let Some((index, item)) = next else { return };
-                    let result = act(item);
-                    results.lock().expect(WHOLE).push((index, result));
-                }
-            });
-        }
-    });
-    let mut results = results.into_inner().expect(WHOLE);
-    results.sort_unstable_by_key(|(index, _)| *index);
-    results.into_iter().map(|(_, result)| result).collect()
 }
 
 /// The algorithm must survive everything, and every mutant must be found.
