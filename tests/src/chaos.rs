@@ -136,8 +136,8 @@ fn play(hall: &Hall, stage: &Stage) -> Tally {
 
 fn wait_until_settled(hall: &Hall) {
     let begin = Instant::now();
-    while !hall.open().is_empty() {
-        if begin.elapsed() > SETTLE_LIMIT || hall.chronicle.faults_count() > 0 {
+    while !hall.open().is_empty() && hall.chronicle.faults_count() == 0 {
+        if begin.elapsed() > SETTLE_LIMIT {
             for words in hall.open() {
                 hall.chronicle.fault(&format!("{words} (after {:?} of rest)", begin.elapsed()));
             }

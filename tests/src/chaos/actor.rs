@@ -170,7 +170,8 @@ impl<'a> Actor<'a> {
         }
         for (id, errand) in self.errands.iter().take(3) {
             let tries = errand.tries_count();
-            words.push_str(&format!("{:?} ({id}) is not settled after {tries} tries; ", errand.task));
+            let task: String = format!("{:?}", errand.task).chars().take(150).collect();
+            words.push_str(&format!("{task} ({id}) is not settled after {tries} tries; "));
         }
         if words.is_empty() && !self.steps.is_empty() {
             words.push_str("something waits for its second try");

@@ -80,11 +80,19 @@ fn command(hall: &Hall, stage: &Stage, arguments: &[&str]) -> bool {
     hall.chronicle.note(&format!("`{words}` ended with {:?} after {:?}", output.code, begin.elapsed()));
     hall.count("commands");
     // Shortly before counts too: a supervisor that has just come back is still getting ready.
-    let is_excused = was_away || stage.was_disturbed_since(begin - Duration::from_secs(5));
+    let is_excused = was_away
+        || stage.was_disturbed_since(begin - Duration::from_secs(5))
+        || output.stderr.contains("is starting");
     match output.code {
         Some(0) => true,
         Some(1 | 3) if is_excused => {
             hall.count("commands that failed while the supervisor was away");
+            false
+        }
+        // Nothing was replaced, or not everything: who was to be replaced next has just been killed.
+        Some(1) if words == "upgrade" => {
+            hall.chronicle.note(output.stderr.trim());
+            hall.count("upgrades that were given up");
             false
         }
         // The same version again: the one before it failed late.

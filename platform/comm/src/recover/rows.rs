@@ -1,6 +1,6 @@
 //! The rows of connections: which go on, and what is made true in each.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
 
 use gantry_ring::{SlotRef, State};
@@ -45,6 +45,8 @@ pub(super) enum Lost {
     NotTold,
     /// One process after the other died while it was served.
     Deadly,
+    /// The word of a slot that was its last is corrupt, so a request of it may never be answered.
+    Slot,
     /// What is there contradicts itself; the part says where.
     Corrupt(&'static str),
 }
@@ -56,6 +58,7 @@ pub(super) fn decide(node: &Node<'_>, sockets: &mut [Option<OwnedFd>], pulse: &m
     plan.inherited.records = vec![false; node.control.out_records().len()];
     plan.inherited.buffers = vec![false; node.control.dimensions().receive_buffers as usize];
     let published = published_fronts(node);
+    let doubtful = of_corrupt_slots(node);
     for (index, row) in rows.iter().enumerate() {
         let (number, socket) = (index as u32, sockets.get_mut(index).and_then(Option::take));
         let thread = match connection::state(row) {
@@ -71,6 +74,11 @@ pub(super) fn decide(node: &Node<'_>, sockets: &mut [Option<OwnedFd>], pulse: &m
             plan.lose(number, None);
             continue;
         };
+        if doubtful.contains(&number) {
+            tell(Lost::Slot, number);
+            plan.lose(number, Some(socket));
+            continue;
+        }
         let row = Taken { node, row, index: number, thread, published: published.get(&number).copied() };
         match row.put_right(&mut plan, &socket) {
             Ok(heir) => plan.keep(heir, socket),
@@ -90,6 +98,11 @@ fn tell(why: Lost, row: u32) {
             row,
             deaths = DEATHS_IN_HAND_MAX,
             "one communication process after the other died while it served this connection; it is closed"
+        ),
+        Lost::Slot => tracing::error!(
+            row,
+            "a request of this connection may have been in a slot whose word is corrupt, and would never be answered; the \
+             connection is closed, so that the client asks by its request ids"
         ),
         Lost::NotTold => tracing::debug!(row, "a Unix connection was in the middle of a transfer; closed"),
         Lost::Corrupt(part) => {
@@ -116,6 +129,21 @@ fn published_fronts(node: &Node<'_>) -> HashMap<u32, SlotRef> {
         }
     }
     found
+}
+
+/// The connections that corrupt slots name and that were not told 301 for it. The row may be of an earlier use, that was
+/// answered: then a client connects again for nothing, which is better than one that waits for ever.
+fn of_corrupt_slots(node: &Node<'_>) -> HashSet<u32> {
+    let corrupt = node.slots.words().filter(|(_, word)| word.state().is_none());
+    let rows = corrupt.filter_map(|(index, _)| node.slots.row(index));
+    let unanswered = rows.filter(|row| row.answered.load(Ordering::Relaxed) == 0);
+    let connections = unanswered.filter_map(|slot| {
+        let number = slot.connection.load(Ordering::Relaxed);
+        let row = node.control.connections().get(number as usize)?;
+        let is_its = connection::generation(row) == slot.connection_generation.load(Ordering::Relaxed);
+        is_its.then_some(number)
+    });
+    connections.collect()
 }
 
 /// What of an heir does not need its socket.
