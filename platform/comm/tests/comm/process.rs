@@ -49,6 +49,8 @@ fn the_communication_process_of_other_tests() {
         assert_eq!(Told::from_text(&told.to_text()), told);
         return;
     };
+    // A test that is ended from outside ends this process too.
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).unwrap();
     let Told { handoff, epoch, doorbells, is_held, settings } = Told::from_text(&told);
     if is_held {
         wait_until("it is traced", || {
@@ -187,6 +189,13 @@ impl CommProcess {
         for never in NEVER_LOGGED {
             assert!(!said.contains(never), "{said}");
         }
+    }
+}
+
+impl Drop for CommProcess {
+    /// Also when the test fails. Most were reaped before, and the signal goes nowhere.
+    fn drop(&mut self) {
+        let _ = self.pidfd().signal(Signal::SIGKILL);
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::mem::offset_of;
 use std::ops::Range;
+use std::time::Instant;
 
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::Signal as Caught;
@@ -11,7 +12,7 @@ use nix::unistd::Pid;
 
 use gantry_sys::process::PidFd;
 
-use crate::client::wait_until;
+use crate::client::{WATCHDOG, wait_until};
 
 /// Name of the thread in a copy that is the first I/O thread: that of its test, cut.
 const THREAD: &str = "process::the_co";
@@ -19,6 +20,7 @@ const THREAD: &str = "process::the_co";
 /// The first I/O thread of a communication process, stopped.
 pub(crate) struct Steps {
     thread: Pid,
+    begun: Instant,
 }
 
 impl Steps {
@@ -30,14 +32,16 @@ impl Steps {
             found.is_some() || pidfd.is_dead()
         });
         let thread = Pid::from_raw(found?);
-        ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD).ok()?;
+        // Killed too if this test is.
+        ptrace::seize(thread, Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_EXITKILL).ok()?;
         ptrace::interrupt(thread).ok()?;
-        let mut steps = Self { thread };
+        let mut steps = Self { thread, begun: Instant::now() };
         steps.wait().then_some(steps)
     }
 
     /// Goes on to the next beginning or end of a system call. `false`: it is dead.
     pub(crate) fn next_call(&mut self) -> bool {
+        assert!(self.begun.elapsed() < WATCHDOG, "the process does not come to where it is waited for");
         ptrace::syscall(self.thread, None).is_ok() && self.wait()
     }
 

@@ -1,9 +1,10 @@
 //! A small node: segments, services, listeners, the communication process and its workers.
 
+use std::cell::Cell;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
 use gantry_comm::{CommError, CommOptions, Counter, ListenerKind, run, total};
@@ -53,6 +54,34 @@ pub(crate) const EPOCH: u32 = 5;
 /// Worlds that this process made: several tests may run in one process.
 static WORLDS: AtomicU32 = AtomicU32::new(0);
 
+/// Whose turn it is among the tests that run in this process: who waits for any child, or traces one, would take what the
+/// kernel tells another test.
+static TURN: Mutex<()> = Mutex::new(());
+
+thread_local! {
+    /// Worlds of the test that has the turn.
+    static OWN_WORLDS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// The turn of this thread's test, as long as it has a world.
+struct Turn {
+    _guard: Option<MutexGuard<'static, ()>>,
+}
+
+impl Turn {
+    fn take() -> Self {
+        let has_it = OWN_WORLDS.replace(OWN_WORLDS.get() + 1) > 0;
+        // A test that failed has left nothing that the next one would meet.
+        Self { _guard: (!has_it).then(|| TURN.lock().unwrap_or_else(PoisonError::into_inner)) }
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        OWN_WORLDS.set(OWN_WORLDS.get() - 1);
+    }
+}
+
 /// Removes the segments, also when the test fails.
 struct Removed(Segments);
 
@@ -77,6 +106,8 @@ pub(crate) struct World {
     epochs: AtomicU32,
     workers: Vec<Worker>,
     pub(crate) gate: Arc<Gate>,
+    /// Given up last.
+    _turn: Turn,
 }
 
 impl World {
@@ -97,6 +128,7 @@ impl World {
 
     /// A node of which nothing runs yet.
     pub(crate) fn without_workers(text: &str) -> Self {
+        let turn = Turn::take();
         let settings = Settings::from_text(text, Path::new("/tmp/gantry.toml")).unwrap();
         let name = format!("comm-test-{}-{}", std::process::id(), WORLDS.fetch_add(1, Ordering::Relaxed));
         let segments = Segments::create(Backend::Posix, &name, &dimensions(&settings), 4711, 1).unwrap();
@@ -122,6 +154,7 @@ impl World {
             epochs: AtomicU32::new(EPOCH),
             workers: Vec::new(),
             gate: Arc::default(),
+            _turn: turn,
         }
     }
 
@@ -253,8 +286,10 @@ impl Drop for World {
             worker.stop();
         }
         if let Some(process) = self.process.take() {
-            // A test that wants a clean end says so.
-            let _ = process.pidfd().signal(gantry_sys::signal::Signal::SIGKILL);
+            // A test that wants a clean end says so. Dead before the keepers are looked for, which it would replace.
+            let pidfd = process.pidfd();
+            drop(process);
+            let _ = pidfd.wait(Some(WATCHDOG));
         }
         if self.comm.is_some() && !std::thread::panicking() {
             self.stop_comm().unwrap();
