@@ -5,6 +5,8 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
+use nix::sys::signal::{SigSet, SigmaskHow};
+
 use super::PidFd;
 use crate::eventfd::EventFd;
 
@@ -40,6 +42,9 @@ impl Keeper {
         let confirmed = EventFd::new()?;
         let mut number: libc::c_int = -1;
         let flags = libc::CLONE_FILES | libc::CLONE_PARENT | libc::CLONE_PIDFD;
+        // The child inherits the mask of this thread: it must never run with signals open, for then a stop meant for its
+        // maker's group ends it, or runs its maker's handler in it.
+        let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
         // SAFETY: without CLONE_VM the child has a copy of this memory and goes on on its own copy of this stack, as
         // after a fork; `number` outlives the call. What the child runs is async-signal-safe, as it must be where other
         // threads may have held locks.
@@ -47,9 +52,9 @@ impl Keeper {
         if pid == 0 {
             sleep_for_ever(confirmed.as_raw_fd());
         }
-        if pid < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let cloned = if pid < 0 { Err(io::Error::last_os_error()) } else { Ok(()) };
+        before.thread_set_mask()?;
+        cloned?;
         let number = RawFd::from(number);
         // SAFETY: the kernel has just made this descriptor for us, and nobody else knows its number.
         let pidfd = unsafe { OwnedFd::from_raw_fd(number) };
@@ -75,13 +80,8 @@ impl Keeper {
     }
 }
 
-/// The keeper's whole life. System calls only: nothing here may allocate, lock or panic.
+/// The keeper's whole life, begun with every signal blocked. System calls only: nothing here may allocate, lock or panic.
 fn sleep_for_ever(confirmed: RawFd) -> ! {
-    let mut everything = core::mem::MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: writes the set that it is given.
-    unsafe { libc::sigfillset(everything.as_mut_ptr()) };
-    // SAFETY: the set was just filled; a null place for the old mask is allowed.
-    unsafe { libc::sigprocmask(libc::SIG_SETMASK, everything.as_ptr(), core::ptr::null_mut()) };
     // SAFETY: numbers only.
     unsafe { libc::setpgid(0, 0) };
     // SAFETY: a string that ends with NUL.
