@@ -6,9 +6,12 @@
 //! to 500 ms, services are deployed and log levels changed. At the end
 //!
 //! - every request has had exactly one answer, and every write is known to be done or not done;
-//! - what was done is in the database exactly once, and nothing else is: each serial, each counter, each balance;
-//! - no slot, block or descriptor is missing, no process or segment is left;
+//! - what was done is in the database exactly once, and nothing else is: each serial, each counter, each balance, and each
+//!   movement with its two sides;
+//! - no slot, block, receive buffer, connection row or descriptor is missing, no process or segment is left;
 //! - no client has seen a reset or the end of a TCP connection that it did not ask for.
+//!
+//! That each of these would be noticed is shown by breaking it on purpose: `--spoil`.
 //!
 //! All that a run draws comes from its printed seed; what the machine's scheduler does with it does not, so that a seed
 //! finds a fault again often, not always.
@@ -25,13 +28,15 @@ mod killer;
 mod operator;
 mod plan;
 mod reads;
+mod reconcile;
 mod report;
 mod sockets;
+mod spoil;
 mod stage;
 mod wire;
 
 use std::os::fd::AsFd;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -39,9 +44,12 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use actor::{Actor, Part};
 use chronicle::Chronicle;
-use hall::{Hall, Phase, Probe};
+use errand::Settled;
+use hall::{Hall, Phase, Probe, UNKNOWN};
 use killer::{Killer, Tally, keep_supervised};
 pub use plan::{Plan, Role, USAGE};
+use report::Times;
+pub use spoil::Spoil;
 use stage::Stage;
 
 /// Connections over the Unix socket.
@@ -53,37 +61,93 @@ const DRIVERS: usize = 4;
 /// How long everything that is open when the kills end may take to be settled.
 const SETTLE_LIMIT: Duration = Duration::from_secs(90);
 
-/// Runs chaos and prints what happened.
+/// How often a run says how far it is.
+const PROGRESS: Duration = Duration::from_secs(60);
+
+/// Runs chaos and prints what happened: only the run's own words. What the node's processes say is in the run's folder,
+/// whose path is printed, and which is kept when the run fails.
+///
+/// # Errors
+/// In words, what is not as it must be, and what happened before.
 ///
 /// # Panics
-/// When something is not as it must be; the message says what, and what happened before. The node's files are kept.
-pub fn run(plan: &Plan) {
+/// When the node cannot be set up.
+pub fn run(plan: &Plan) -> Result<(), String> {
     println!("chaos begins: cargo xtask chaos {plan}");
+    let begin = Instant::now();
     let stage = Stage::set_up(plan);
     let idle = audit::idle_descriptors(&stage.node);
+    println!("  log and files: {} (kept when the run fails)", stage.node.folder().display());
     let chronicle = Chronicle::new(stage.node.folder());
     let hall = Hall::new(plan.clone(), stage.node.address(), stage.node.unix_socket(), chronicle);
+    let mut times = Times { set_up: begin.elapsed(), ..Times::default() };
     let tally = play(&hall, &stage);
+    times.play = begin.elapsed() - times.set_up;
+    guard(&hall, || audit(&hall, &stage, idle));
+    expect_kills(&hall, &tally);
+    times.audit = begin.elapsed() - times.set_up - times.play;
+    println!("{}", report::text(&hall, &tally, times));
     if hall.chronicle.faults_count() == 0 {
-        audit::expect_rest(&hall, &stage, &idle);
-        audit::expect_every_receive_buffer(&hall, &stage);
-        audit::expect_books(&hall, &stage);
+        return match plan.spoil {
+            None => Ok(()),
+            Some(spoil) => {
+                stage.node.keep_files();
+                Err(format!("nothing was noticed of what was spoilt: {}", spoil.name()))
+            }
+        };
     }
-    if hall.chronicle.faults_count() == 0 {
+    if let Some(spoil) = plan.spoil
+        && hall.chronicle.has_fault(spoil.noticed_as())
+    {
+        println!("noticed, as it should be:\n{}", hall.chronicle.verdict());
+        return Ok(());
+    }
+    stage.node.keep_files();
+    Err(format!("chaos {plan}\n{}", hall.chronicle.verdict()))
+}
+
+/// Looks at everything once it is over; a fault ends it, since what comes later would only follow from it.
+fn audit(hall: &Hall, stage: &Stage, mut idle: audit::Idle) {
+    let is_sound = || hall.chronicle.faults_count() == 0;
+    if is_sound() {
+        reconcile::expect_work(hall);
+        expect_settled(hall);
+        audit::expect_counts(hall, stage);
+        spoil::at_rest(hall.plan.spoil, stage, &mut idle);
+        audit::expect_rest(hall, stage, &idle);
+    }
+    if is_sound() {
+        audit::expect_every_receive_buffer(hall, stage);
+        audit::expect_every_connection(hall, stage);
+        reconcile::expect_books(hall, stage);
+    }
+    if is_sound() {
         stage.stop();
-        audit::expect_nothing_left(&hall, &stage);
-        if let Err(error) = audit::expect_database(&hall, &stage) {
+        let _leftover = spoil::after_stop(hall.plan.spoil, stage);
+        audit::expect_nothing_left(hall, stage);
+        if let Err(error) = reconcile::expect_database(hall, stage) {
             hall.chronicle.fault(&format!("the database cannot be read: {error}"));
         }
     }
+}
+
+/// Each unknown end of a write has become a known one, once.
+fn expect_settled(hall: &Hall) {
+    let settled = [Settled::ByRepeat, Settled::ToldDone, Settled::ToldFailed];
+    let settled: u64 = settled.into_iter().map(|how| hall.counted(how.words())).sum();
+    let unknown = hall.counted(UNKNOWN);
+    if settled != unknown {
+        hall.chronicle.fault(&format!("{unknown} ends of writes were unknown, {settled} were settled"));
+    }
+}
+
+fn expect_kills(hall: &Hall, tally: &Tally) {
     for role in Role::ALL {
-        let (kills, least) = (tally.kills.get(&role).copied().unwrap_or(0), plan.kills_min(role));
+        let (kills, least) = (tally.kills.get(&role).copied().unwrap_or(0), hall.plan.kills_min(role));
         if kills < least && hall.chronicle.faults_count() == 0 {
             hall.chronicle.fault(&format!("{role} was killed {kills} times only; {least} were wanted"));
         }
     }
-    println!("{}", report::text(&hall, &tally));
-    assert!(hall.chronicle.faults_count() == 0, "chaos {plan}\n{}", hall.chronicle.verdict());
 }
 
 /// Everything that goes on at the same time; returns when every connection is closed.
@@ -118,12 +182,17 @@ fn play(hall: &Hall, stage: &Stage) -> Tally {
             }));
         }
         // What goes wrong once goes wrong ever more; the first time tells most.
-        let end = Instant::now() + hall.plan.duration;
-        while Instant::now() < end && hall.chronicle.faults_count() == 0 {
+        let begin = Instant::now();
+        let mut told = Duration::ZERO;
+        while begin.elapsed() < hall.plan.duration && hall.chronicle.faults_count() == 0 {
             thread::sleep(Duration::from_millis(20));
+            if begin.elapsed() >= told + PROGRESS {
+                told += PROGRESS;
+                println!("{}", report::progress(hall, told));
+            }
         }
         hall.set_phase(Phase::Settling);
-        let tally = join(killer).unwrap_or_default();
+        let tally = join(killer).flatten().unwrap_or_default();
         join(operator);
         wait_until_settled(hall);
         hall.set_phase(Phase::Closing);
@@ -200,14 +269,14 @@ fn listen(actors: &mut [Actor<'_>]) {
 }
 
 /// A part that panics is a fault of the run, which then ends; the others are not left waiting for it.
-fn guard<T>(hall: &Hall, part: impl FnOnce() -> T) -> T {
+fn guard<T>(hall: &Hall, part: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(part)) {
-        Ok(result) => result,
+        Ok(result) => Some(result),
         Err(panic) => {
             let words = panic.downcast_ref::<String>().cloned();
             let words = words.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
             hall.chronicle.fault(&format!("a part of the run failed: {}", words.unwrap_or_default()));
-            resume_unwind(panic)
+            None
         }
     }
 }

@@ -34,6 +34,10 @@ pub struct Node {
     environment: Vec<(String, String)>,
     /// Ids of the System V segments it is known to have made.
     segments: Mutex<BTreeSet<u64>>,
+    /// A failure prints where the logs are, not what they say.
+    is_quiet: bool,
+    /// The files stay although nothing panics: the test failed in its own way.
+    is_kept: Mutex<bool>,
 }
 
 /// How many nodes this process has made.
@@ -75,6 +79,8 @@ impl Node {
             child: None,
             environment: Vec::new(),
             segments: Mutex::default(),
+            is_quiet: false,
+            is_kept: Mutex::default(),
         };
         node.write_configuration(options);
         node
@@ -142,6 +148,17 @@ impl Node {
         self.child = Some(child);
         self.wait_until_ready();
         self.status();
+    }
+
+    /// Has a failure print where the files of this node are and nothing of what stands in them: for tests whose own words
+    /// would be drowned in it.
+    pub fn be_quiet(&mut self) {
+        self.is_quiet = true;
+    }
+
+    /// Keeps the files when the node is dropped, as a panic would, and says where they are.
+    pub fn keep_files(&self) {
+        *self.is_kept.lock().unwrap_or_else(PoisonError::into_inner) = true;
     }
 
     /// A new connection over TCP.

@@ -18,5 +18,7 @@ fn node_under_load_survives_a_minute_of_kills_of_all_its_processes() {
     let mut plan = Plan::new(Duration::from_secs(60 * minutes), seed);
     // Machines of CI are small and shared: what counts is that nothing goes wrong, not how often it might have.
     plan.kills_percent = 50;
-    chaos::run(&plan);
+    if let Err(verdict) = chaos::run(&plan) {
+        panic!("{verdict}");
+    }
 }

@@ -26,7 +26,8 @@ usage: cargo xtask COMMAND
   test    everything CI runs: format, lints, build, documentation, models, attacks, tests
   soak    the long versions of the attacks and of the whole-system tests
   chaos   kill and stop the processes of a node under load, and check that nothing was lost or done twice:
-          --minutes N (1), --seed S, --roles worker,comm,keeper,supervisor, --backend sysv|posix, --threads N
+          --minutes N (1), --seed S, --roles worker,comm,keeper,supervisor, --backend sysv|posix, --threads N,
+          --spoil WHAT (break one thing, and succeed only when that is noticed)
   sabotage [NAME...]
           take safeguards out of a copy, all of tests/sabotage.toml or these, and name the test that then fails
   bench   the benchmarks of benches/

@@ -7,10 +7,13 @@ use gantry_tests::chaos::{self, Plan, USAGE};
 
 fn main() -> ExitCode {
     match Plan::read(std::env::args().skip(1)) {
-        Ok(plan) => {
-            chaos::run(&plan);
-            ExitCode::SUCCESS
-        }
+        Ok(plan) => match chaos::run(&plan) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(verdict) => {
+                eprintln!("{verdict}");
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             eprintln!("chaos: {error}\n\n{USAGE}");
             ExitCode::from(2)

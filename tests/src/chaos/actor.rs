@@ -8,6 +8,7 @@ use super::errand::{Errand, Next};
 use super::hall::{Hall, Phase, Probe};
 use super::plan::Role;
 use super::reads::{ReadErrand, Verdict};
+use super::spoil::Spoil;
 use super::wire::{Ended, Wire};
 use crate::etc::OUTCOME;
 use crate::{Reply, Request};
@@ -20,7 +21,8 @@ const FINISHED_MAX: usize = 60;
 pub(super) enum Part {
     /// Everything, over TCP.
     Mixed,
-    /// Everything, over the Unix socket, which is closed when the communication process dies.
+    /// Everything, over the Unix socket. Such a connection may end when the communication process dies in the middle of a
+    /// transfer on it, since the kernel does not tell how far that had got.
     Unix,
     /// One small request after the other, to measure.
     Probe(Probe),
@@ -47,6 +49,13 @@ enum Flight {
     Misuse,
 }
 
+/// A frame that was sent and is not answered.
+struct Sent {
+    at: Instant,
+    service: u32,
+    flight: Flight,
+}
+
 /// What waits for its time.
 enum Step {
     Read(ReadErrand),
@@ -69,7 +78,7 @@ pub(super) struct Actor<'a> {
     dice: Dice,
     wire: Option<Wire>,
     depth: usize,
-    flights: HashMap<String, Vec<(Instant, Flight)>>,
+    flights: HashMap<String, Vec<Sent>>,
     flights_count: usize,
     errands: HashMap<String, Errand>,
     steps: Vec<(Instant, Step)>,
@@ -165,7 +174,7 @@ impl<'a> Actor<'a> {
     pub(super) fn open_words(&self) -> String {
         let mut words = String::new();
         for (id, flights) in self.flights.iter().take(3) {
-            let kind = flights.first().map_or("", |(_, flight)| flight.name());
+            let kind = flights.first().map_or("", |sent| sent.flight.name());
             words.push_str(&format!("{kind} {id} is not answered; "));
         }
         for (id, errand) in self.errands.iter().take(3) {
@@ -253,9 +262,9 @@ impl<'a> Actor<'a> {
         // Now and then twice at once: the second is joined to the first, or gets its recorded reply.
         let frames = if self.part == Part::Mixed && self.dice.chance(30) { 2 } else { 1 };
         let Some(errand) = self.errands.get_mut(id) else { return };
-        let bytes = errand.attempt(frames);
+        let (bytes, service) = (errand.attempt(frames), errand.request.service);
         for _ in 0..frames {
-            self.note_flight(id, Flight::Attempt);
+            self.note_flight(id, service, Flight::Attempt);
         }
         self.push(&bytes);
     }
@@ -267,14 +276,14 @@ impl<'a> Actor<'a> {
             return self.steps.push((due, Step::Read(read)));
         }
         let bytes = read.request.encode();
-        let id = read.request.id.as_str().to_owned();
-        self.note_flight(&id, Flight::Read { read, is_large });
+        let (id, service) = (read.request.id.as_str().to_owned(), read.request.service);
+        self.note_flight(&id, service, Flight::Read { read, is_large });
         self.push(&bytes);
     }
 
     fn query(&mut self, about: String) {
         let request = Request::new(OUTCOME, &about);
-        self.note_flight(request.id.as_str(), Flight::Query { about });
+        self.note_flight(request.id.as_str(), OUTCOME, Flight::Query { about });
         self.push(&request.encode());
     }
 
@@ -294,7 +303,7 @@ impl<'a> Actor<'a> {
             Flight::Repeat { status: finished.status, body: finished.body.clone() }
         };
         request.budget_ms = 0;
-        self.note_flight(&id, flight);
+        self.note_flight(&id, request.service, flight);
         self.push(&request.encode());
     }
 
@@ -355,7 +364,7 @@ impl<'a> Actor<'a> {
         let flights: Vec<_> = self.flights.drain().collect();
         self.flights_count = 0;
         for (id, flights) in flights {
-            for (_, flight) in flights {
+            for Sent { flight, .. } in flights {
                 self.hall.count("requests whose connection ended first");
                 match flight {
                     Flight::Read { read, is_large } => {
@@ -375,9 +384,10 @@ impl<'a> Actor<'a> {
         }
     }
 
-    fn note_flight(&mut self, id: &str, flight: Flight) {
+    fn note_flight(&mut self, id: &str, service: u32, flight: Flight) {
         self.hall.count("requests");
-        self.flights.entry(id.to_owned()).or_default().push((Instant::now(), flight));
+        let sent = Sent { at: Instant::now(), service, flight };
+        self.flights.entry(id.to_owned()).or_default().push(sent);
         self.flights_count += 1;
     }
 
@@ -388,15 +398,24 @@ impl<'a> Actor<'a> {
     }
 
     fn take_reply(&mut self, reply: &Reply) {
+        if self.hall.is_to_spoil(Spoil::Answer) {
+            return;
+        }
+        if self.hall.is_to_spoil(Spoil::Twice) {
+            self.take_reply(reply);
+        }
         let Some(flights) = self.flights.get_mut(&reply.id) else {
             return self.fault(&format!("an answer that nobody waits for, or a second one: {reply:?}"));
         };
-        let (sent, flight) = flights.remove(0);
+        let Sent { at: sent, service, flight } = flights.remove(0);
         if flights.is_empty() {
             self.flights.remove(&reply.id);
         }
         self.flights_count -= 1;
         self.hall.count_status(flight.name(), reply.status);
+        if reply.service != service {
+            self.fault(&format!("a request to {service:08} was answered by another service: {reply:?}"));
+        }
         if let Part::Probe(probe) = self.part {
             self.hall.heal(probe, sent);
         }
@@ -450,6 +469,9 @@ impl<'a> Actor<'a> {
 
     fn follow(&mut self, id: &str, next: Option<Next>) {
         let now = Instant::now();
+        if let Some(errand) = self.errands.get_mut(id) {
+            self.hall.count_doubts(errand.take_doubts());
+        }
         match next {
             None => self.fault(&format!("an answer to {id}, which is finished")),
             Some(Next::Wait) => {}

@@ -1,22 +1,20 @@
-//! What is looked at when everything is over: the books, the database file, the node's resources.
+//! What is looked at when everything is over: the node's slots, blocks, buffers, connections, descriptors, processes,
+//! segments and logs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::unistd::Pid;
-use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use super::books::{Books, Movement};
 use super::hall::Hall;
-use super::reads::is_whole;
-use super::stage::{RECEIVE_BUFFERS, Stage};
-use crate::etc::{ADD, BALANCE, COUNTER, ECHO, STATEMENT, TRIAL_BALANCE};
+use super::stage::{CONNECTIONS_MAX, READERS, RECEIVE_BUFFERS, Stage};
+use crate::etc::{ADD, COUNTER, ECHO};
 use crate::processes::{descriptors, kill_hard, mentioning};
-use crate::{Client, Node, Reply, Status};
+use crate::{Client, Node, Status};
 
 /// How long everything may take to come to rest.
 const REST_LIMIT: Duration = Duration::from_secs(60);
@@ -25,8 +23,35 @@ const REST_LIMIT: Duration = Duration::from_secs(60);
 const CUT_OFF_AFTER: Duration = Duration::from_millis(250);
 
 /// What no process of a sound node ever writes down.
-const FORBIDDEN_WORDS: [&str; 4] =
-    ["panicked", "taken from a living worker", "damaged", "names no I/O thread"];
+const FORBIDDEN_WORDS: [&str; 6] = [
+    "panicked",
+    "taken from a living worker",
+    "damaged",
+    "names no I/O thread",
+    "slot is corrupt",
+    "ring is corrupt",
+];
+
+/// What the node counts and what clients that keep to the rules, and have room, never make it count.
+const NEVER_COUNTED: [&str; 17] = [
+    "accept_pauses",
+    "body_too_large",
+    "checksum_wrong",
+    "closed_body_timeout",
+    "closed_half_received",
+    "closed_header_timeout",
+    "closed_idle_timeout",
+    "closed_stalled",
+    "closed_write_timeout",
+    "connections_over_limit",
+    "malformed",
+    "paused_in_flight",
+    "paused_out_records",
+    "quarantined",
+    "refused_by_rule",
+    "refused_draining",
+    "service_stopped",
+];
 
 /// How many descriptors each process has when nothing is going on.
 pub(super) type Idle = BTreeMap<(String, Pid), usize>;
@@ -77,6 +102,11 @@ fn warm_up(node: &Node) {
         let has_served = |row: &Value| row["role"] != "worker" || row["requests"].as_u64() > Some(3);
         status.0["processes"].as_array().is_some_and(|rows| rows.iter().all(has_served)).then_some(())
     });
+    expect_nobody_connected(node);
+}
+
+/// Waits until the node has seen all its clients leave.
+fn expect_nobody_connected(node: &Node) {
     crate::until("no client is connected", || (node.status().connections() == 0).then_some(()));
 }
 
@@ -106,11 +136,16 @@ pub(super) fn expect_rest(hall: &Hall, stage: &Stage, idle: &Idle) {
         }
         thread::sleep(Duration::from_millis(50));
     }
+    let status = stage.node.status();
+    let counts = |class: &Value| format!("{} of {} bytes", class["count"], class["bytes"]);
+    let blocks: Vec<String> = status.0["blocks"].as_array().into_iter().flatten().map(counts).collect();
+    let slots = status.slots("free");
+    hall.find(format!("at rest: all {slots} slots are free, and all blocks ({})", blocks.join(", ")));
     warm_up(&stage.node);
     loop {
-        let grown = grown(&stage.node, idle);
+        let (grown, held) = grown(&stage.node, idle);
         if grown.is_empty() {
-            return;
+            return hall.find(format!("descriptors: {held}"));
         }
         if begin.elapsed() > REST_LIMIT {
             return fault(format!("descriptors are left open: {grown}"));
@@ -143,17 +178,75 @@ pub(super) fn expect_every_receive_buffer(hall: &Hall, stage: &Stage) {
     }
     if broken > 0 {
         hall.chronicle.fault(&format!("of {RECEIVE_BUFFERS} receive buffers, {broken} were not to be had"));
+    } else {
+        hall.find(format!("receive buffers: all {RECEIVE_BUFFERS} in use at once"));
     }
 }
 
-/// Which processes have more descriptors than their like had before, in words.
-fn grown(node: &Node, idle: &Idle) -> String {
-    let mut words = String::new();
+/// Has as many connections at once as the node may have, each of which is served: a row that was not given back would be
+/// missed.
+pub(super) fn expect_every_connection(hall: &Hall, stage: &Stage) {
+    expect_nobody_connected(&stage.node);
+    let mut clients: Vec<Client> = (0..CONNECTIONS_MAX).map(|_| stage.node.client()).collect();
+    let request = || crate::Request::new(ECHO, "all at once");
+    let sent = clients.iter_mut().filter_map(|client| client.try_send(&request()).ok()).count();
+    let mut served = 0;
+    for client in &mut clients {
+        served += u32::from(matches!(client.try_receive(), Ok(Some(reply)) if reply.status == 0));
+    }
+    drop(clients);
+    // Whoever came before that is seen would be one too many.
+    expect_nobody_connected(&stage.node);
+    if served == CONNECTIONS_MAX {
+        hall.find(format!("connection rows: all {CONNECTIONS_MAX} served at once"));
+    } else {
+        hall.chronicle.fault(&format!(
+            "of {CONNECTIONS_MAX} connections at once {sent} could be written to and {served} were served"
+        ));
+    }
+}
+
+/// Looks at what the node says of itself.
+pub(super) fn expect_counts(hall: &Hall, stage: &Stage) {
+    let counters = stage.node.status().0["counters"].take();
+    for name in NEVER_COUNTED {
+        if counters[name] != 0 {
+            hall.chronicle.fault(&format!("the node counts {name}: {}", counters[name]));
+        }
+    }
+    let counted = |name: &str| counters[name].as_u64().unwrap_or(0);
+    hall.find(format!(
+        "the node's own counts: {} repeats, {} retried, {} of lost workers, {} timed out, {} replies whose client had left",
+        counted("repeats"),
+        counted("retried"),
+        counted("worker_lost"),
+        counted("timed_out"),
+        counted("replies_dropped")
+    ));
+}
+
+/// Which processes have more descriptors than their like had before, and how many all have, in words.
+fn grown(node: &Node, idle: &Idle) -> (String, String) {
+    let (mut words, mut all) = (String::new(), String::new());
     for (name, pid, count) in counts(&node.status()) {
         let before = idle.iter().filter(|((role, _), _)| *role == name).map(|(_, count)| *count).max();
-        if before.is_some_and(|before| count > before) {
+        let before = before.unwrap_or(0);
+        all.push_str(&format!("{name} {count} of {before}, "));
+        if count > before {
             let held = descriptors(pid);
-            words.push_str(&format!("{name} {pid} has {count}, {before:?} when idle before: {held:?}; "));
+            words.push_str(&format!("{name} {pid} has {count}, {before} when idle before: {held:?}; "));
+        }
+    }
+    (words, all.trim_end_matches(", ").to_owned())
+}
+
+/// Who is missing or too many, in words.
+fn unrest_of_cast(status: &Status) -> String {
+    let mut words = String::new();
+    for (role, wanted) in [("supervisor", 1), ("comm", 1), ("keeper", 1), ("read", READERS), ("spare", 1)] {
+        let found = status.of(role).len();
+        if found != wanted as usize {
+            words.push_str(&format!("{found} processes are {role}, not {wanted}; "));
         }
     }
     words
@@ -165,8 +258,11 @@ fn unrest(node: &Node) -> String {
     if output.code != Some(0) {
         return format!("status ended with {:?}: {}", output.code, output.stderr);
     }
-    let status = Status(output.json());
-    let mut words = String::new();
+    unrest_of(&Status(output.json()))
+}
+
+fn unrest_of(status: &Status) -> String {
+    let mut words = unrest_of_cast(status);
     let (free, total) = (status.slots("free"), status.slots("total"));
     if free != total {
         words.push_str(&format!("{} slots are not free: {}; ", total - free, status.0["slots"]));
@@ -180,7 +276,11 @@ fn unrest(node: &Node) -> String {
     if status.connections() != 0 {
         words.push_str(&format!("{} connections; ", status.connections()));
     }
-    for class in status.0["blocks"].as_array().unwrap_or(&Vec::new()) {
+    let classes = status.0["blocks"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if classes.len() != 3 {
+        words.push_str("there are three sizes of blocks; ");
+    }
+    for class in classes {
         if class["taken"] != 0 {
             words.push_str(&format!("blocks {class}; "));
         }
@@ -196,145 +296,6 @@ fn unrest(node: &Node) -> String {
     words
 }
 
-/// Compares what the services say with the model.
-pub(super) fn expect_books(hall: &Hall, stage: &Stage) {
-    let books = hall.books();
-    let fault = |words: String| hall.chronicle.fault(&words);
-    let mut client = stage.node.client();
-    for (key, counter) in &books.counters {
-        let reply = ask(&mut client, COUNTER, json!({"key": key}));
-        if reply.json()["value"] != counter.sum {
-            fault(format!("counter {key} is to be {} and is {reply:?}", counter.sum));
-        }
-    }
-    for account in &books.accounts {
-        let wanted: i64 = movements_of(&books, account).map(|movement| movement.amount).sum();
-        let reply = ask(&mut client, BALANCE, json!({"account": account}));
-        if reply.json()["balance"] != wanted {
-            fault(format!("account {account} is to hold {wanted} and holds {reply:?}"));
-        }
-        let found = statement(&mut client, account, &fault);
-        let wanted: BTreeSet<Movement> = movements_of(&books, account).cloned().collect();
-        compare(&format!("the statement of {account}"), &wanted, &found, &fault);
-    }
-    let sides = ask(&mut client, TRIAL_BALANCE, json!({})).json();
-    if sides["debit"] != sides["credit"] {
-        fault(format!("the books are out of balance: {sides}"));
-    }
-}
-
-fn movements_of<'a>(books: &'a Books, account: &str) -> impl Iterator<Item = &'a Movement> {
-    let account = account.to_owned();
-    books.movements.iter().filter(move |movement| movement.account == account)
-}
-
-/// Nothing is killed any more, so every request is served; refusals for want of room are not to be expected.
-fn ask(client: &mut Client, service: u32, body: Value) -> Reply {
-    client.call_json(service, body).done()
-}
-
-fn statement(client: &mut Client, account: &str, fault: &dyn Fn(String)) -> BTreeSet<Movement> {
-    let mut found = BTreeSet::new();
-    let mut last: Option<Value> = None;
-    let mut after = None;
-    loop {
-        let mut body = json!({"account": account, "limit": 500});
-        if let Some(after) = &after {
-            body["after"] = Value::clone(after);
-        }
-        let page = ask(client, STATEMENT, body).json();
-        let mut entries: Vec<Value> = last.into_iter().collect();
-        entries.extend(page["entries"].as_array().cloned().unwrap_or_default());
-        if !is_whole(&entries) {
-            fault(format!("the balances of account {account} do not follow from its movements: {page}"));
-        }
-        last = entries.last().cloned();
-        for entry in &entries {
-            let text = |key: &str| entry[key].as_str().unwrap_or_default().to_owned();
-            found.insert(movement(
-                account,
-                &text("kind"),
-                text("serial"),
-                entry["amount"].as_i64().unwrap_or(0),
-            ));
-        }
-        after = page.get("next").filter(|next| next.is_string()).cloned();
-        if after.is_none() {
-            return found;
-        }
-    }
-}
-
-fn movement(account: &str, kind: &str, serial: String, amount: i64) -> Movement {
-    let known = ["recharge", "passage", "refund"].into_iter().find(|known| *known == kind);
-    Movement { account: account.to_owned(), kind: known.unwrap_or("(another kind)"), serial, amount }
-}
-
-fn compare<T: Ord + std::fmt::Debug>(
-    what: &str,
-    wanted: &BTreeSet<T>,
-    found: &BTreeSet<T>,
-    fault: &dyn Fn(String),
-) {
-    for one in wanted.difference(found) {
-        fault(format!("{what}: acknowledged and not there: {one:?}"));
-    }
-    for one in found.difference(wanted) {
-        fault(format!("{what}: there and not acknowledged: {one:?}"));
-    }
-}
-
-/// Reads the database file of the stopped node, past all of the platform, and compares it with the model.
-///
-/// # Errors
-/// SQLite's.
-pub(super) fn expect_database(hall: &Hall, stage: &Stage) -> rusqlite::Result<()> {
-    let books = hall.books();
-    let fault = |words: String| hall.chronicle.fault(&words);
-    let file = stage.node.state_folder().join("data.db");
-    let database = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    let check: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
-    if check != "ok" {
-        fault(format!("the database is damaged: {check}"));
-    }
-    let texts = |sql: &str| -> rusqlite::Result<BTreeSet<String>> {
-        let mut statement = database.prepare(sql)?;
-        let rows = statement.query_map([], |row| row.get(0))?;
-        rows.collect()
-    };
-    compare("accounts", &books.accounts, &texts("SELECT account_id FROM customer_account")?, &fault);
-    let cards = books.cards.iter().map(|card| card.card.clone()).collect();
-    compare("cards", &cards, &texts("SELECT card_id FROM etc_card")?, &fault);
-    let mut statement =
-        database.prepare("SELECT account_id, kind, serial_no, amount_fen FROM ledger_movement")?;
-    let rows = statement.query_map([], |row| {
-        let (account, kind): (String, String) = (row.get(0)?, row.get(1)?);
-        Ok(movement(&account, &kind, row.get(2)?, row.get(3)?))
-    })?;
-    let rows = rows.collect::<rusqlite::Result<Vec<Movement>>>()?;
-    let found: BTreeSet<Movement> = rows.iter().cloned().collect();
-    if found.len() != rows.len() {
-        fault(format!("{} movements are there twice", rows.len() - found.len()));
-    }
-    compare("movements", &books.movements, &found, &fault);
-    let mut statement = database.prepare("SELECT counter_key, counter_value FROM diag_counter")?;
-    let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?)))?;
-    let found = rows.collect::<rusqlite::Result<BTreeSet<(String, i64)>>>()?;
-    let found: BTreeSet<_> = found.into_iter().filter(|(key, _)| key != "idle").collect();
-    let wanted = books.counters.iter().map(|(key, counter)| (key.clone(), counter.sum)).collect();
-    compare("counters", &wanted, &found, &fault);
-    let sides: (i64, i64) = database.query_row(
-        "SELECT COALESCE(SUM(CASE side WHEN 1 THEN amount_fen END), 0), \
-         COALESCE(SUM(CASE side WHEN 2 THEN amount_fen END), 0) FROM ledger_entry",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
-    if sides.0 != sides.1 {
-        fault(format!("the books are out of balance in the file: {sides:?}"));
-    }
-    Ok(())
-}
-
 /// Looks for what a stopped node must not leave, and for what must not stand in its logs.
 pub(super) fn expect_nothing_left(hall: &Hall, stage: &Stage) {
     let folder = stage.node.folder();
@@ -346,6 +307,15 @@ pub(super) fn expect_nothing_left(hall: &Hall, stage: &Stage) {
     let segments = stage.node.segments();
     if !segments.is_empty() {
         hall.chronicle.fault(&format!("segments are left after the stop: {segments:?}"));
+    }
+    let files = fs::read_dir("/dev/shm").into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let prefix = format!("gantry-{}-", stage.node.name());
+    let files: Vec<_> = files.filter(|name| name.to_string_lossy().starts_with(&prefix)).collect();
+    if !files.is_empty() {
+        hall.chronicle.fault(&format!("shared memory is left after the stop: {files:?}"));
+    }
+    if left.is_empty() && segments.is_empty() && files.is_empty() {
+        hall.find("after the stop: no process and no segment is left".to_owned());
     }
     look_for_words(hall, &stage.node.state_folder());
 }
@@ -363,6 +333,59 @@ fn look_for_words(hall: &Hall, folder: &Path) {
             if let Some(line) = text.lines().find(bad) {
                 hall.chronicle.fault(&format!("{}: {line}", path.display()));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unrest_of;
+    use crate::Status;
+    use serde_json::{Value, json};
+
+    fn row(role: &str, queue: Value, pid: i32) -> Value {
+        json!({"role": role, "queue": queue, "pid": pid, "state": "idle", "restarts": 0})
+    }
+
+    fn idle() -> Value {
+        let block = |bytes: u32| json!({"bytes": bytes, "count": 8, "taken": 0});
+        let ring = |name: &str| json!({"name": name, "used": 0});
+        json!({
+            "slots": {"free": 8, "total": 8},
+            "rings": [ring("read"), ring("write")],
+            "connections": 0,
+            "blocks": [block(1), block(2), block(3)],
+            "processes": [
+                row("supervisor", json!(null), 1),
+                row("comm", json!(null), 2),
+                row("keeper", json!(null), 3),
+                row("worker", json!("read"), 4),
+                row("worker", json!("read"), 5),
+                row("worker", json!("write"), 6),
+                row("spare", json!(null), 7),
+            ],
+        })
+    }
+
+    #[test]
+    fn each_thing_that_is_not_given_back_or_not_there_is_unrest() {
+        assert_eq!(unrest_of(&Status(idle())), "");
+        for (place, value) in [
+            ("/slots/free", json!(7)),
+            ("/rings/0/used", json!(1)),
+            ("/rings/1/used", json!(1)),
+            ("/connections", json!(1)),
+            ("/blocks/0/taken", json!(1)),
+            ("/blocks/2/taken", json!(1)),
+            ("/blocks", json!([])),
+            ("/processes/2/role", json!("spare")),
+            ("/processes/3/queue", json!("write")),
+            ("/processes/6/state", json!("starting")),
+            ("/processes/6/role", json!("keeper")),
+        ] {
+            let mut status = idle();
+            *status.pointer_mut(place).unwrap() = value;
+            assert_ne!(unrest_of(&Status(status)), "", "{place}");
         }
     }
 }

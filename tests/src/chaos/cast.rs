@@ -39,6 +39,11 @@ fn role_of(words: &[String]) -> Option<Role> {
     })
 }
 
+/// What the process of this pid is taken for; `None` when it is gone or not recognised.
+pub(super) fn recognised(pid: Pid) -> Option<Role> {
+    is_running(pid).then(|| member(pid)).flatten().map(|member| member.role)
+}
+
 /// Those of one role.
 pub(super) fn of(members: &[Member], role: Role) -> Vec<Member> {
     members.iter().filter(|member| member.role == role).copied().collect()

@@ -12,6 +12,9 @@ const TAIL_LINES: usize = 60;
 /// Faults that are shown; a broken platform makes thousands of the same kind.
 const FAULTS_SHOWN_MAX: usize = 25;
 
+/// Characters of a fault that are shown; `chaos.log` has all of it.
+const FAULT_CHARACTERS: usize = 500;
+
 /// The log of a run.
 pub(super) struct Chronicle {
     begin: Instant,
@@ -59,18 +62,30 @@ impl Chronicle {
         let written = self.lock();
         let mut text = format!("{} faults:\n", written.faults.len());
         for fault in written.faults.iter().take(FAULTS_SHOWN_MAX) {
-            text.push_str(&format!("  {fault}\n"));
+            text.push_str(&format!("  {}\n", shortened(fault)));
         }
         let first_fault = written.lines.iter().position(|line| line.contains(" FAULT "));
         let end = first_fault.map_or(written.lines.len(), |at| (at + 5).min(written.lines.len()));
         text.push_str("what happened before the first of them:\n");
         for line in &written.lines[end.saturating_sub(TAIL_LINES)..end] {
-            text.push_str(&format!("  {line}\n"));
+            text.push_str(&format!("  {}\n", shortened(line)));
         }
         text
     }
 
+    /// Whether a fault was noted that has these words.
+    pub(super) fn has_fault(&self, words: &str) -> bool {
+        self.lock().faults.iter().any(|fault| fault.contains(words))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Written> {
         self.written.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn shortened(words: &str) -> String {
+    match words.char_indices().nth(FAULT_CHARACTERS) {
+        Some((at, _)) => format!("{} …", &words[..at]),
+        None => words.to_owned(),
     }
 }

@@ -21,11 +21,37 @@ pub(super) struct Errand {
     done: Option<(u16, Vec<u8>)>,
     /// An attempt may have been executed.
     is_unknown: bool,
+    /// Who has settled an unknown end since this was last asked.
+    settled: Vec<Settled>,
+    /// How many ends were unknown since this was last asked.
+    unknown_count: u64,
     /// A frame was sent on a connection that ended; it may be read later than anything that is sent now.
     may_stray: bool,
     /// Why it is to be tried again.
     back_off: Duration,
     tries_count: u32,
+}
+
+/// How an unknown end became a known one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Settled {
+    /// A frame of the same id was answered as done.
+    ByRepeat,
+    /// The outcome query said that it was done.
+    ToldDone,
+    /// The outcome query said that it was not done.
+    ToldFailed,
+}
+
+impl Settled {
+    /// The words under which it is counted.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::ByRepeat => "unknown ends of writes settled by a repeat of the id: done",
+            Self::ToldDone => "unknown ends of writes settled by 00000002: done",
+            Self::ToldFailed => "unknown ends of writes settled by 00000002: not done",
+        }
+    }
 }
 
 /// What to do next.
@@ -55,6 +81,8 @@ impl Errand {
             awaited_count: 0,
             done: None,
             is_unknown: false,
+            settled: Vec::new(),
+            unknown_count: 0,
             may_stray: false,
             back_off: Duration::ZERO,
             tries_count: 0,
@@ -78,6 +106,25 @@ impl Errand {
         self.tries_count
     }
 
+    /// How many ends were unknown and who settled them, since this was last asked.
+    pub(super) fn take_doubts(&mut self) -> (u64, Vec<Settled>) {
+        (std::mem::take(&mut self.unknown_count), std::mem::take(&mut self.settled))
+    }
+
+    fn doubt(&mut self) {
+        // What another frame has shown to be done needs no asking.
+        if self.done.is_none() && !self.is_unknown {
+            self.is_unknown = true;
+            self.unknown_count += 1;
+        }
+    }
+
+    fn settle(&mut self, how: Settled) {
+        if std::mem::take(&mut self.is_unknown) {
+            self.settled.push(how);
+        }
+    }
+
     /// A frame was answered.
     pub(super) fn answered(&mut self, reply: &Reply, dice: &mut Dice) -> Next {
         self.awaited_count = self.awaited_count.saturating_sub(1);
@@ -87,9 +134,9 @@ impl Errand {
                     return Next::Fault(fault);
                 }
             }
-            301 | 302 => self.is_unknown = true,
+            301 | 302 => self.doubt(),
             500 => {
-                self.is_unknown = true;
+                self.doubt();
                 return Next::Fault(format!("a platform fault: {reply:?}"));
             }
             201..=203 => self.back_off = retry_after(reply),
@@ -103,7 +150,7 @@ impl Errand {
     pub(super) fn lost(&mut self, dice: &mut Dice) -> Next {
         self.awaited_count = self.awaited_count.saturating_sub(1);
         self.may_stray = true;
-        self.is_unknown = true;
+        self.doubt();
         self.next(dice)
     }
 
@@ -123,7 +170,7 @@ impl Errand {
             Some("queued" | "running") => again,
             Some("done") => self.told_done(&told),
             Some("failed") => {
-                self.is_unknown = false;
+                self.settle(Settled::ToldFailed);
                 self.next(dice)
             }
             // Never seen: so it is with a frame that is still on its way, and with nothing else.
@@ -136,9 +183,16 @@ impl Errand {
         let Some(status) = told["status"].as_str().and_then(|text| text.parse().ok()) else {
             return Next::Fault(format!("an outcome without a status: {told}"));
         };
-        if status != 0 && self.task.error_code().is_none() {
+        let wanted = if self.task.error_code().is_some() { 304 } else { 0 };
+        if status != wanted {
             return Next::Fault(format!("{:?} ended as {told}", self.task));
         }
+        if let (Some(code), Some(error)) = (self.task.error_code(), told["reply"]["error"].as_str())
+            && code != error
+        {
+            return Next::Fault(format!("{:?} ended as {told}", self.task));
+        }
+        self.settle(Settled::ToldDone);
         let reply = told.get("reply").filter(|reply| reply.get("base64").is_none() && !reply.is_null());
         Next::Finished { status, body: reply.map(|reply| reply.to_string().into_bytes()) }
     }
@@ -159,6 +213,7 @@ impl Errand {
             }
             _ => {
                 self.done = Some((reply.status, reply.body.clone()));
+                self.settle(Settled::ByRepeat);
                 None
             }
         }
@@ -195,7 +250,7 @@ pub(super) fn retry_after(reply: &Reply) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use super::{Errand, Next};
+    use super::{Errand, Next, Settled};
     use crate::Reply;
     use crate::chaos::books::Task;
     use crate::chaos::dice::Dice;
@@ -227,6 +282,42 @@ mod tests {
                 Next::Attempt { .. } | Next::GiveUp if last == "failed" => {}
                 other => panic!("{last}: {other:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn each_unknown_end_is_settled_once_by_whoever_told() {
+        let mut dice = Dice::new(1, 1);
+        let mut errand = errand(&mut dice);
+        errand.attempt(2);
+        errand.answered(&reply(302, ""), &mut dice);
+        errand.answered(&reply(0, r#"{"value":1}"#), &mut dice);
+        assert_eq!(errand.take_doubts(), (1, vec![Settled::ByRepeat]));
+        let mut errand = self::errand(&mut dice);
+        errand.attempt(1);
+        errand.answered(&reply(301, ""), &mut dice);
+        errand.told(&reply(0, r#"{"state":"failed"}"#), &mut dice);
+        errand.attempt(1);
+        errand.lost(&mut dice);
+        errand.told(&reply(0, r#"{"state":"done","status":"000","reply":{"value":1}}"#), &mut dice);
+        assert_eq!(errand.take_doubts(), (2, vec![Settled::ToldFailed, Settled::ToldDone]));
+        assert_eq!(errand.take_doubts(), (0, vec![]));
+    }
+
+    #[test]
+    fn outcome_of_another_kind_than_the_task_can_have_is_a_fault() {
+        let mut dice = Dice::new(1, 1);
+        let nobody = Task::RechargeOfNobody;
+        for (task, told) in [
+            (nobody.clone(), r#"{"state":"done","status":"000","reply":{"serial":"R1"}}"#),
+            (nobody, r#"{"state":"done","status":"304","reply":{"error":"amount_invalid"}}"#),
+            (Task::OpenAccount, r#"{"state":"done","status":"304","reply":{"error":"card_unknown"}}"#),
+        ] {
+            let mut errand = Errand::new(task, 0, &mut dice);
+            errand.attempt(1);
+            errand.answered(&reply(302, ""), &mut dice);
+            let next = errand.told(&reply(0, told), &mut dice);
+            assert!(matches!(next, Next::Fault(_)), "{told}: {next:?}");
         }
     }
 

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use super::books::Books;
 use super::chronicle::Chronicle;
+use super::errand::Settled;
 use super::plan::{Plan, Role};
+use super::spoil::Spoil;
 
 /// Large bodies that are under way at once: fewer than there are blocks for them, so that no frame is ever thrown
 /// out for want of one.
@@ -56,7 +58,15 @@ struct State {
     healed: BTreeMap<(Role, Probe), Vec<Duration>>,
     /// Actors that have something open.
     open: BTreeMap<usize, String>,
+    kills: BTreeMap<Role, u64>,
+    is_spoilt: bool,
+    begin: Instant,
+    /// What the audits found, in words for the report.
+    findings: Vec<String>,
 }
+
+/// Under which unknown ends of writes are counted.
+pub(super) const UNKNOWN: &str = "unknown ends of writes";
 
 /// A kill that a probe has not seen the end of.
 struct Wound {
@@ -78,6 +88,10 @@ impl Hall {
             wounds: Vec::new(),
             healed: BTreeMap::new(),
             open: BTreeMap::new(),
+            kills: BTreeMap::new(),
+            findings: Vec::new(),
+            is_spoilt: false,
+            begin: Instant::now(),
         };
         Self { plan, address, unix_socket, chronicle, books: Mutex::default(), state: Mutex::new(state) }
     }
@@ -114,6 +128,46 @@ impl Hall {
     /// Counts something for the report.
     pub(super) fn count(&self, what: &'static str) {
         *self.lock().counts.entry(what).or_default() += 1;
+    }
+
+    /// Counts ends of writes that were unknown, and how such were settled.
+    pub(super) fn count_doubts(&self, (unknown, settled): (u64, Vec<Settled>)) {
+        let mut state = self.lock();
+        if unknown > 0 {
+            *state.counts.entry(UNKNOWN).or_default() += unknown;
+        }
+        for how in settled {
+            *state.counts.entry(how.words()).or_default() += 1;
+        }
+    }
+
+    /// How often something was counted.
+    pub(super) fn counted(&self, what: &str) -> u64 {
+        self.lock().counts.get(what).copied().unwrap_or(0)
+    }
+
+    /// Whether this is the one time to break this, in the second half of the kills.
+    pub(super) fn is_to_spoil(&self, spoil: Spoil) -> bool {
+        if self.plan.spoil != Some(spoil) {
+            return false;
+        }
+        let mut state = self.lock();
+        let is_due = state.phase == Phase::Chaos && state.begin.elapsed() > self.plan.duration / 2;
+        is_due && !std::mem::replace(&mut state.is_spoilt, true)
+    }
+
+    /// Puts what an audit found into the report.
+    pub(super) fn find(&self, words: String) {
+        self.lock().findings.push(words);
+    }
+
+    pub(super) fn findings(&self) -> Vec<String> {
+        self.lock().findings.clone()
+    }
+
+    /// Kills so far, by role.
+    pub(super) fn kills(&self) -> BTreeMap<Role, u64> {
+        self.lock().kills.clone()
     }
 
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
@@ -158,6 +212,7 @@ impl Hall {
     /// A process was killed: from now on it counts how long the probes feel it.
     pub(super) fn wound(&self, role: Role) {
         let mut state = self.lock();
+        *state.kills.entry(role).or_default() += 1;
         state.wounds.push(Wound { role, at: Instant::now(), waiting: [true; 2] });
     }
 

@@ -11,11 +11,18 @@ use super::dice::Dice;
 use super::hall::{Hall, Phase};
 use super::plan::Role;
 use super::sockets::Sockets;
+use super::spoil::{self, Spoil};
 use super::stage::{AWAY_MS, LOOK, Stage};
 use crate::processes::{is_running, send_signal, start_ticks};
 
 /// How long a role may be without anybody: far longer than a machine under load needs to replace one.
 const ABSENCE_MAX: Duration = Duration::from_secs(30);
+
+/// When a run itself gets no processor for so long, commands of the node need not end in time either.
+const STALL: Duration = Duration::from_secs(1);
+
+/// How long a role may go without a kill: many times what the plan asks for.
+const SPARED_MAX: Duration = Duration::from_secs(180);
 
 /// What was done to whom, and how often.
 #[derive(Clone, Debug, Default)]
@@ -41,6 +48,8 @@ pub(super) struct Killer<'a> {
     killed: Vec<Member>,
     /// When somebody of each role was last there.
     seen: BTreeMap<Role, Instant>,
+    /// When somebody of each role was last killed.
+    hit: BTreeMap<Role, Instant>,
     tally: Tally,
     begin: Instant,
 }
@@ -55,6 +64,7 @@ impl<'a> Killer<'a> {
             stopped: Vec::new(),
             killed: Vec::new(),
             seen: Role::ALL.into_iter().map(|role| (role, Instant::now())).collect(),
+            hit: hall.plan.roles.iter().map(|role| (*role, Instant::now())).collect(),
             tally: Tally::default(),
             begin: Instant::now(),
         }
@@ -63,10 +73,20 @@ impl<'a> Killer<'a> {
     /// Kills until the phase changes, then lets everybody go on.
     pub(super) fn run(mut self) -> Tally {
         let mut next = Instant::now() + Duration::from_millis(300);
+        let mut last = Instant::now();
         while self.hall.phase() == Phase::Chaos {
             thread::sleep(LOOK);
             let now = Instant::now();
+            let pause = now.duration_since(std::mem::replace(&mut last, now));
+            if pause > STALL {
+                self.hall.chronicle.note(&format!("this run did not run for {pause:.1?}"));
+                self.hall.count("times this run itself got no processor for over a second");
+                self.stage.disturb();
+            }
             let members = self.look(now);
+            if self.hall.is_to_spoil(Spoil::Sockets) {
+                spoil::holders(&members).into_iter().for_each(|pid| send_signal(pid, Signal::SIGKILL));
+            }
             if now >= next {
                 self.strike(&members, now);
                 next = now + Duration::from_millis(self.dice.between(50, 500));
@@ -109,6 +129,12 @@ impl<'a> Killer<'a> {
             if now.duration_since(*seen) > ABSENCE_MAX {
                 self.hall.chronicle.fault(&format!("nobody was {role} for {ABSENCE_MAX:?}"));
                 *seen = now;
+            }
+        }
+        for (role, hit) in &mut self.hit {
+            if now.duration_since(*hit) > SPARED_MAX {
+                self.hall.chronicle.fault(&format!("no {role} could be killed for {SPARED_MAX:?}"));
+                *hit = now;
             }
         }
     }
@@ -201,6 +227,7 @@ impl<'a> Killer<'a> {
             Role::Worker | Role::Supervisor => {}
         }
         self.killed.push(*victim);
+        self.hit.insert(victim.role, now);
         *self.tally.kills.entry(victim.role).or_default() += 1;
     }
 

@@ -5,10 +5,16 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use super::cast;
 use super::dice::Dice;
 use super::hall::{Hall, Phase};
+use super::plan::Role;
 use super::stage::Stage;
-use crate::processes::send_signal;
+use crate::processes::{command_line, is_running, send_signal, start_ticks};
+use crate::{Output, Status};
+
+/// How long a process of the node may look like none.
+const RECOGNISED_WITHIN: Duration = Duration::from_secs(15);
 
 /// Gives commands until the phase changes.
 ///
@@ -30,6 +36,7 @@ pub(super) fn run(hall: &Hall, stage: &Stage) {
                 let path = library.to_string_lossy().into_owned();
                 if command(hall, stage, &["service", "deploy", &path]) {
                     hall.set_versioned();
+                    hall.count("libraries deployed");
                     deploys += 1;
                 } else {
                     // It may have come into force before its command failed.
@@ -51,8 +58,39 @@ pub(super) fn run(hall: &Hall, stage: &Stage) {
                 command(hall, stage, &["service", "list"]);
             }
             _ => {
-                command(hall, stage, &["status", "--json"]);
+                if let Some(output) = ask(hall, stage, &["status", "--json"]) {
+                    expect_known_cast(hall, &Status(output.json()));
+                }
             }
+        }
+    }
+}
+
+/// Every process that the node names must be one that would be killed: a role that is not recognised is spared for ever.
+fn expect_known_cast(hall: &Hall, status: &Status) {
+    for process in status.processes() {
+        let role = match process.role.as_str() {
+            "supervisor" => Role::Supervisor,
+            "comm" => Role::Comm,
+            "keeper" => Role::Keeper,
+            "worker" | "spare" => Role::Worker,
+            other => {
+                return hall
+                    .chronicle
+                    .fault(&format!("a process has the role {other:?}, which nobody kills"));
+            }
+        };
+        let Some(started) = start_ticks(process.pid) else { continue };
+        let is_there = || is_running(process.pid) && start_ticks(process.pid) == Some(started);
+        // A child between fork and exec looks like its parent; and it may be stopped there, or wait for a processor.
+        let begin = Instant::now();
+        while is_there() && cast::recognised(process.pid) != Some(role) {
+            if begin.elapsed() > RECOGNISED_WITHIN {
+                let (pid, words) = (process.pid, command_line(process.pid));
+                hall.chronicle.fault(&format!("{role} {pid} is not recognised as one: {words:?}"));
+                break;
+            }
+            thread::sleep(Duration::from_millis(20));
         }
     }
 }
@@ -72,6 +110,11 @@ fn upgrade(hall: &Hall, stage: &Stage) {
 
 /// Runs a command; whether it ended well.
 fn command(hall: &Hall, stage: &Stage, arguments: &[&str]) -> bool {
+    ask(hall, stage, arguments).is_some()
+}
+
+/// Runs a command; what it printed if it ended well.
+fn ask(hall: &Hall, stage: &Stage, arguments: &[&str]) -> Option<Output> {
     let begin = Instant::now();
     let was_away = stage.supervisor().is_none();
     // A command that hangs ends the run: its watchdog panics.
@@ -84,22 +127,22 @@ fn command(hall: &Hall, stage: &Stage, arguments: &[&str]) -> bool {
         || stage.was_disturbed_since(begin - Duration::from_secs(5))
         || output.stderr.contains("is starting");
     match output.code {
-        Some(0) => true,
+        Some(0) => Some(output),
         Some(1 | 3) if is_excused => {
             hall.count("commands that failed while the supervisor was away");
-            false
+            None
         }
         // Nothing was replaced, or not everything: who was to be replaced next has just been killed.
         Some(1) if words == "upgrade" => {
             hall.chronicle.note(output.stderr.trim());
             hall.count("upgrades that were given up");
-            false
+            None
         }
         // The same version again: the one before it failed late.
-        Some(1) if words.contains("deploy") && output.stderr.contains("already") => false,
+        Some(1) if words.contains("deploy") && output.stderr.contains("already") => None,
         code => {
             hall.chronicle.fault(&format!("`{words}` ended with {code:?}: {}", output.stderr.trim()));
-            false
+            None
         }
     }
 }

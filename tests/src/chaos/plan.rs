@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::spoil::Spoil;
 use crate::Backend;
 
 /// What can be killed.
@@ -75,13 +76,17 @@ pub struct Plan {
     pub commands: bool,
     /// A share of the kills that a run of this length must have at least, in percent: slow machines kill less.
     pub kills_percent: u32,
+    /// What is broken on purpose.
+    pub spoil: Option<Spoil>,
 }
 
 /// How the command line is written.
 pub const USAGE: &str = "\
 usage: chaos [--minutes N] [--seconds N] [--seed S] [--roles worker,comm,keeper,supervisor] [--backend sysv|posix]
-             [--threads 1|2] [--writers N] [--connections N] [--no-commands] [--kills-percent N]
+             [--threads 1|2] [--writers N] [--connections N] [--no-commands] [--kills-percent N] [--spoil WHAT]
 
+  --spoil breaks one thing on purpose (answer, twice, sockets, write, movement, entry, slot, descriptor, process, log) and
+  succeeds when the run has noticed that
   threads and writers are drawn from the seed when they are not given; the seed is drawn from the clock";
 
 impl Plan {
@@ -100,6 +105,7 @@ impl Plan {
             writes_max: [8, 32, 400][dice.below(3)],
             commands: true,
             kills_percent: 100,
+            spoil: None,
         }
     }
 
@@ -137,6 +143,7 @@ impl Plan {
                 "--writers" => plan.writers = number(value)?,
                 "--connections" => plan.connections = number(value)?,
                 "--kills-percent" => plan.kills_percent = number(value)?,
+                "--spoil" => plan.spoil = Some(spoil(value)?),
                 "--backend" => plan.backend = backend(value)?,
                 other => return Err(format!("{other} is not known")),
             }
@@ -176,6 +183,12 @@ impl fmt::Display for Plan {
             self.writers,
             self.connections,
         )?;
+        if self.kills_percent != 100 {
+            write!(formatter, " --kills-percent {}", self.kills_percent)?;
+        }
+        if let Some(spoil) = self.spoil {
+            write!(formatter, " --spoil {}", spoil.name())?;
+        }
         formatter.write_str(if self.commands { "" } else { " --no-commands" })
     }
 }
@@ -193,6 +206,11 @@ fn roles(text: &str) -> Result<BTreeSet<Role>, String> {
     let known = |word: &str| Role::ALL.into_iter().find(|role| role.name() == word);
     let words = text.split(',').filter(|word| !word.is_empty() && *word != "none");
     words.map(|word| known(word).ok_or_else(|| format!("{word:?} is no role"))).collect()
+}
+
+fn spoil(text: &str) -> Result<Spoil, String> {
+    let found = Spoil::ALL.into_iter().find(|spoil| spoil.name() == text);
+    found.ok_or_else(|| format!("{text:?} cannot be spoilt"))
 }
 
 fn backend(text: &str) -> Result<Backend, String> {
@@ -214,17 +232,19 @@ mod tests {
 
     #[test]
     fn printed_plan_is_read_back_as_the_same_run() {
-        let plan = read("--minutes 2 --seed 9 --roles worker,keeper --backend posix --no-commands").unwrap();
+        let plan = read("--minutes 2 --seed 9 --roles worker,keeper --backend posix --kills-percent 70 --spoil slot --no-commands").unwrap();
         let again = read(&plan.to_string()).unwrap();
         assert_eq!(plan.to_string(), again.to_string());
         assert_eq!((plan.duration, plan.seed), (Duration::from_secs(120), 9));
-        assert_eq!(plan.kills_min(Role::Keeper), 10);
+        assert_eq!(plan.kills_min(Role::Keeper), 7);
         assert_eq!(plan.kills_min(Role::Comm), 0, "what is not killed is not asked for");
     }
 
     #[test]
     fn what_is_not_understood_is_refused() {
-        for line in ["--minutes", "--minutes x", "--roles manager", "--backend shm", "--colour red"] {
+        for line in
+            ["--minutes", "--minutes x", "--roles manager", "--backend shm", "--spoil all", "--colour red"]
+        {
             assert!(read(line).is_err(), "{line}");
         }
     }

@@ -31,7 +31,7 @@ struct State {
     children: Vec<Child>,
     /// Supervisors that were killed by this run.
     killed: BTreeSet<Pid>,
-    /// When a supervisor was killed, stopped or started last: commands that run then may fail.
+    /// When a supervisor was killed, stopped or started last, or nobody got a processor: commands that run then may fail.
     disturbed: Option<Instant>,
 }
 
@@ -41,7 +41,8 @@ impl Stage {
     /// # Panics
     /// When it does not get ready.
     pub(super) fn set_up(plan: &Plan) -> Self {
-        let node = Node::start(options(plan));
+        let mut node = Node::start(options(plan));
+        node.be_quiet();
         let timeout = format!("timeout={SLEEP_TIMEOUT}");
         node.gantry(&["service", "rule", &SLEEP.to_string(), &timeout]).expect_code(0);
         let source = repository_root().join("tests/plugins/versioned.c");
@@ -173,11 +174,11 @@ fn options(plan: &Plan) -> NodeOptions {
         .set("ipc.read_queue", 512)
         .set("ipc.write_queue", 512)
         .blocks(1024, 192, 128)
-        .set("workers.read", 2)
+        .set("workers.read", READERS)
         .set("workers.write", plan.writers)
         .text("workers.kill_grace", "100ms")
         .set("comm.threads", plan.threads)
-        .set("comm.connections_max", 400)
+        .set("comm.connections_max", CONNECTIONS_MAX)
         .set("comm.receive_buffers", RECEIVE_BUFFERS)
         .set("comm.out_records", 2048)
         .text("comm.header_timeout", "3m")
@@ -192,6 +193,12 @@ fn options(plan: &Plan) -> NodeOptions {
 
 /// Receive buffers of the node: more than its clients ever need at once, and few enough to be asked for all at the end.
 pub(super) const RECEIVE_BUFFERS: usize = 256;
+
+/// Connections that the node may have at once.
+pub(super) const CONNECTIONS_MAX: u32 = 400;
+
+/// Workers of the read queue.
+pub(super) const READERS: u32 = 2;
 
 /// What a start says while somebody has the lock of the node. A process that was killed keeps it until the last of its
 /// threads is gone, and one that waits for a slow disk goes late, when `/proc` already shows the first as a zombie.

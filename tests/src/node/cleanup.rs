@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::PoisonError;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -62,6 +63,9 @@ impl Node {
 
     fn print_logs(&self) {
         eprintln!("the files of node {} are kept in {}", self.name, self.path.display());
+        if self.is_quiet {
+            return;
+        }
         let mut files = Vec::new();
         collect_logs(&self.path, &mut files);
         for file in files {
@@ -79,7 +83,8 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         let faults = self.clean_up();
-        let failed = thread::panicking();
+        let is_kept = *self.is_kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let failed = thread::panicking() || is_kept;
         if failed {
             self.print_logs();
             if let Some(folder) = self.folder.take() {
