@@ -13,6 +13,7 @@
 //! | `takeover.rs` | connections that outlive it, each row of the table of stores |
 //! | `stores.rs` | killed behind every single store to a connection, its slots and its records |
 //! | `kills.rs` | the same under traffic, killed again and again |
+//! | `strangers.rs` | processes, sockets and blocks that are not what a row or a slot says |
 //! | `deaths.rs` | dead workers, and what a dead predecessor left |
 
 #![expect(
@@ -31,6 +32,7 @@ mod repeats;
 mod slow;
 mod steps;
 mod stores;
+mod strangers;
 mod takeover;
 mod traffic;
 mod worker;
