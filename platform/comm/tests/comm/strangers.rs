@@ -58,12 +58,16 @@ fn a_socket_that_was_served_and_has_no_row_any_more_is_closed() {
     let mut world = World::of_processes("");
     let (mut served, mut other) = (world.client(), world.client());
     served.call(READ_ECHO, id(1), b"x");
+    let sent = gantry_sys::socket::positions(&served.stream, 10).unwrap().unwrap().received;
+    let index = || {
+        let rows = world.control().connections();
+        rows.iter().position(|row| row.tx.load(Ordering::Relaxed) == sent && sent > 0)
+    };
+    wait_until("its row says what was sent", || index().is_some());
+    let index = index().unwrap();
     world.process.take().unwrap().kill();
     // As after a death between the freeing of the row and the end of the keeper that held the socket still.
-    let mut rows = world.control().connections().iter().filter(|row| row.cookie.load(Ordering::Relaxed) != 0);
-    let own = gantry_sys::socket::positions(&served.stream, 10).unwrap().unwrap();
-    let is_served = |row: &&gantry_segment::ConnectionRow| row.tx.load(Ordering::Relaxed) == own.received;
-    rows.find(is_served).unwrap().cookie.store(u64::MAX, Ordering::Relaxed);
+    world.control().connections()[index].cookie.store(u64::MAX, Ordering::Relaxed);
     world.start_process();
     assert!(served.is_closed(), "nobody knows where its stream stands");
     assert_eq!(other.call(READ_ECHO, id(2), b"y").body, b"y");
