@@ -72,6 +72,23 @@ impl Loader {
         let (description, functions) = unsafe { check::read_descriptor(&path, descriptor, &file_build) }?;
         Ok(Library { path, description, functions })
     }
+
+    /// Reads and checks a library that is linked into this program, as its own tests do it.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    ///
+    /// # Safety
+    /// `entry` keeps the contract: it returns null or a descriptor that, with all it points to, is constant until the
+    /// process ends.
+    pub unsafe fn read_linked(entry: GantryEntryFn) -> Result<Library, LoadError> {
+        let path = PathBuf::from("(linked)");
+        // SAFETY: by the contract the entry may be called at any time and only returns a pointer.
+        let descriptor: *const GantryLibrary = unsafe { entry() };
+        // SAFETY: the pointer is what the entry returned.
+        let (description, functions) = unsafe { check::read_descriptor(&path, descriptor, "") }?;
+        Ok(Library { path, description, functions })
+    }
 }
 
 impl Library {

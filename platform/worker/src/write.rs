@@ -24,7 +24,7 @@ use gantry_serials::{SerialError, Serials};
 use gantry_sys::clock;
 
 use crate::sources::Sources;
-use crate::sql::{self, Limit};
+use crate::sql::Limit;
 
 /// How long the end of a transaction may take once the caller's time is over: it is cheaper to finish than to leave a
 /// doubt.
@@ -92,7 +92,7 @@ impl Transaction {
             let message = format!("no data source \"{source}\" is configured; add [data.{source}]");
             return Err(SqlError::new(SqlErrorKind::UnknownSource, message));
         };
-        begun.map_err(|error| sql::error(&error))?;
+        begun.map_err(|error| gantry_service_sql::error(&error))?;
         if !is_first {
             self.read.push(source.to_owned());
             return Ok(());
@@ -112,7 +112,7 @@ impl Transaction {
         let begun = on(sources, source, |connection| {
             requests::begin_request(connection, &identity.request(), now_ms(), limit.left())
         });
-        match begun.map_err(|error| sql::error(&error))? {
+        match begun.map_err(|error| gantry_service_sql::error(&error))? {
             Begun::New => Ok(()),
             Begun::Replay { status, reply } => {
                 self.stopped = Some(Stopped::Replay { status, reply });
