@@ -36,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-registry", &["gantry-datasource"]),
     ("gantry-serials", &["gantry-datasource"]),
     ("gantry-service-host", &["gantry-abi", "gantry-message"]),
+    ("gantry-signature", &[]),
     ("gantry-service-sql", &["gantry-datasource", "gantry-service-host"]),
     // The three kinds of process. The supervisor knows no other process and no database.
     (
@@ -74,6 +75,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gantry-worker",
             "gantry-registry",
             "gantry-service-host",
+            "gantry-signature",
             "gantry-frame",
         ],
     ),

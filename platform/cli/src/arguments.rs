@@ -9,6 +9,7 @@ use gantry_registry::Rule;
 use gantry_segment::Handoff;
 
 use crate::bench::Rate;
+use crate::key::KeyCommand;
 
 /// Gantry: a data-layer platform. Business servers ask services by number; the services are libraries that are
 /// deployed and replaced while the platform runs.
@@ -67,6 +68,12 @@ pub(crate) enum Command {
             gantry service stop 20000004\n  gantry service rule 10000003 rate=500 concurrency=20"
     )]
     Service(ServiceCommand),
+    /// Make a key and sign libraries with it, for nodes that take signed ones only (`service.signers`).
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gantry key new release.key\n  gantry key sign release.key target/release/libgantry_card.so"
+    )]
+    Key(KeyCommand),
     /// Send one request over the wire and print the reply's body.
     ///
     /// Ends with 0 on status 000, else with 1 and `status NNN meaning` on standard error.

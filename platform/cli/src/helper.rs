@@ -4,6 +4,7 @@
 mod deploy;
 mod prepare;
 mod probe;
+mod signed;
 
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ use crate::output::print;
 use crate::sources::Sources;
 
 pub(crate) use probe::probe;
+pub(crate) use signed::signature_path;
 
 /// The registry's file in the state folder.
 const REGISTRY: &str = "registry.db";

@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod helper;
 mod ipc;
+mod key;
 mod libraries;
 mod lock;
 mod operations;
@@ -54,6 +55,7 @@ fn run_command(arguments: Arguments) -> anyhow::Result<ExitCode> {
         (Err(_), Command::Bench(bench)) if config.is_none() && bench.addr.is_some() => {
             bench::run(None, &bench, json)
         }
+        (Err(_), Command::Key(key)) => key::run(&key, json),
         (Err(error), command) if asks_a_node(&command) => {
             let Some(settings) = configuration::load_of_a_node(config.as_deref()) else {
                 return Err(error.into());
@@ -96,6 +98,7 @@ fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::R
         Command::Service(service) => service::run(&settings, service, json),
         Command::Call(call) => call::run(Some(&settings), call),
         Command::Bench(bench) => bench::run(Some(&settings), &bench, json),
+        Command::Key(key) => key::run(&key, json),
         Command::Report(report) => report::run(&settings, &report, json),
         Command::Log(log) => operations::log(&settings, &log, json),
         Command::Drain => operations::drain(&settings, json),

@@ -4,7 +4,8 @@
 
 use crate::kind::{Count, Kind, Share, Size, Span, Word};
 use crate::special::{
-    Addresses, Blocks, Format, Hidden, IpcKey, Libraries, Mode, Name, NotYetList, NotYetText, PathText, Paths,
+    Addresses, Blocks, Format, Hidden, IpcKey, Libraries, Mode, Name, NotYetList, NotYetText, PathText,
+    Paths, Signers,
 };
 use crate::{Driver, IpcBackend, LogLevel, Synchronous, TimeoutPolicy, limits};
 use std::time::Duration;
@@ -157,6 +158,7 @@ keys! {
         Word { words: &[("kill", TimeoutPolicy::Kill), ("answer", TimeoutPolicy::Answer)] }, r#""kill""#, Live;
     SERVICE_LIBRARIES: Libraries = "service", "libraries", Libraries,
         r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial"]"#, Restart;
+    SERVICE_SIGNERS: Signers = "service", "signers", Signers, "[]", Restart;
     SERVICE_QUARANTINE_DEATHS: Count = "service", "quarantine_deaths", count(1, 1000, "deaths"), "5", Live;
     SERVICE_QUARANTINE_WINDOW: Span = "service", "quarantine_window", Span::of_ms(SECOND, DAY), r#""60s""#, Live;
 

@@ -29,6 +29,8 @@ pub const BLOCKS_BYTES_MAX: u64 = 64 << 30;
 /// Addresses of each list in `[listen]`.
 pub const LISTENERS_MAX: usize = 16;
 
+/// Keys in `service.signers`.
+pub(crate) const SIGNERS_MAX: usize = 64;
 /// Libraries in `service.libraries`.
 pub const LIBRARIES_MAX: usize = 256;
 

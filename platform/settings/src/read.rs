@@ -166,6 +166,7 @@ fn service(section: &Section<'_, '_>, reader: &mut Reader<'_>, places: &Places) 
         timeout: reader.take(section, &keys::SERVICE_TIMEOUT),
         policy: reader.take(section, &keys::SERVICE_POLICY),
         libraries: reader.take(section, &keys::SERVICE_LIBRARIES).into_iter().map(library).collect(),
+        signers: reader.take(section, &keys::SERVICE_SIGNERS),
         quarantine_deaths: reader.take(section, &keys::SERVICE_QUARANTINE_DEATHS),
         quarantine_window: reader.take(section, &keys::SERVICE_QUARANTINE_WINDOW),
         configurations: tables::configurations(section, reader),

@@ -16,6 +16,8 @@ pub struct ServiceSettings {
     pub policy: TimeoutPolicy,
     /// Libraries that are deployed at the first start.
     pub libraries: Vec<LibraryName>,
+    /// Public keys, `ed25519:` and 64 hexadecimal digits, of those who may sign libraries; empty: nobody has to.
+    pub signers: Vec<String>,
     /// Deaths of workers within `quarantine_window` after which a service version is quarantined.
     pub quarantine_deaths: u32,
     /// The window in which the deaths are counted.

@@ -221,6 +221,37 @@ impl Kind for Libraries {
     }
 }
 
+/// Public keys of those who sign libraries.
+pub(crate) struct Signers;
+
+impl Kind for Signers {
+    type Value = Vec<String>;
+
+    fn form(&self) -> String {
+        "a list of public keys".to_owned()
+    }
+
+    fn range(&self) -> String {
+        format!("0 to {} keys as `gantry key show` prints them, \"ed25519:...\"", limits::SIGNERS_MAX)
+    }
+
+    fn read(&self, value: &Spanned<DeValue<'_>>) -> Result<Vec<String>, Wrongs> {
+        let items = list(value, limits::SIGNERS_MAX)?;
+        distinct(items)?;
+        each(items, signer)
+    }
+}
+
+fn signer(item: &Spanned<DeValue<'_>>) -> Result<String, Wrongs> {
+    let key = text(item)?;
+    let digits = key.strip_prefix("ed25519:").unwrap_or_default();
+    if digits.len() == 64 && digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Ok(key.to_ascii_lowercase());
+    }
+    let remedy = "write ed25519: and 64 hexadecimal digits, as `gantry key show` prints it";
+    Err(unreadable(item, &format!("is no public key; {remedy}")))
+}
+
 /// Whether an entry of `service.libraries` names a file rather than a bare library.
 pub(crate) fn is_library_file(entry: &str) -> bool {
     entry.contains('/') || entry.ends_with(".so")

@@ -3,6 +3,7 @@
 mod cpp;
 mod hostile;
 mod hot;
+mod signed;
 
 use std::path::PathBuf;
 

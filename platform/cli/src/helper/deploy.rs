@@ -17,6 +17,7 @@ use gantry_settings::Settings;
 use serde_json::{Value, json};
 
 use super::probe::run_probe;
+use super::signed;
 use crate::libraries;
 use crate::sources::Sources;
 
@@ -32,6 +33,7 @@ pub(super) fn deploy(
         let (library, version) = (active.name.clone(), active.version.clone());
         return Err(RegistryError::AlreadyDeployed { library, version, build }.into());
     }
+    signed::check(settings, path, &build)?;
     let description = probe(settings, path)?;
     install(settings, registry, path, &build, &description)
 }
@@ -49,6 +51,7 @@ pub(super) fn reload(
         let receipt = receipt(&before, active, false);
         return Ok((before, receipt));
     }
+    signed::check(settings, &path, &build)?;
     let description = probe(settings, &path)?;
     if before.library(&description.name).is_none() {
         bail!(

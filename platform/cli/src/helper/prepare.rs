@@ -6,6 +6,7 @@ use gantry_registry::{Registry, Snapshot, hash_library};
 use gantry_settings::{LibraryName, Settings};
 
 use super::deploy::{install, migrate_tables, probe};
+use super::signed;
 use crate::failure::words;
 use crate::libraries;
 use crate::sources::Sources;
@@ -70,6 +71,7 @@ fn deploy_if_new(settings: &Settings, registry: &mut Registry, library: &Library
     if before.libraries.iter().any(|known| known.build == build) {
         return Ok(());
     }
+    signed::check(settings, &path, &build)?;
     let description = probe(settings, &path)?;
     if before.library(&description.name).is_some() {
         // Another build of it serves; putting this one into force is the operator's decision (`service reload`).
