@@ -1,15 +1,17 @@
 //! The command line: every command with its arguments, its help and an example.
 
+mod service;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use gantry_comm::ListenerKind;
 use gantry_message::{Queue, RequestId, ServiceNumber};
-use gantry_registry::Rule;
 use gantry_segment::Handoff;
 
 use crate::bench::Rate;
 use crate::key::KeyCommand;
+pub(crate) use service::ServiceCommand;
 
 /// Gantry: a data-layer platform. Business servers ask services by number; the services are libraries that are
 /// deployed and replaced while the platform runs.
@@ -127,8 +129,8 @@ pub(crate) enum Command {
     #[command(hide = true)]
     ChildWorker(ChildWorkerArguments),
     /// Work on the registry; started by the supervisor.
-    #[command(hide = true, subcommand)]
-    HelperRegistry(RegistryCommand),
+    #[command(hide = true)]
+    HelperRegistry(RegistryArguments),
     /// The supervisor, executed in place of an earlier program.
     #[command(hide = true)]
     Supervise {
@@ -160,64 +162,6 @@ pub(crate) struct UpgradeArguments {
     /// The program to go on as [default: the one that runs this command]
     #[arg(long, value_name = "PATH")]
     pub(crate) binary: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ServiceCommand {
-    /// All services with their counters.
-    #[command(after_help = "Examples:\n  gantry service list\n  gantry service list --json")]
-    List,
-    /// One service with all that is known of it.
-    #[command(after_help = "Example:\n  gantry service show 20000004")]
-    Show {
-        /// The service's number.
-        number: ServiceNumber,
-    },
-    /// Put a library into force in all workers.
-    ///
-    /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards.
-    #[command(
-        after_help = "Examples:\n  gantry service deploy ./libgantry_card.so\n  gantry service deploy gantry_card   (beside \
-            the binary, then in /usr/lib/gantry)"
-    )]
-    Deploy {
-        /// The file, or a bare library name.
-        library: PathBuf,
-    },
-    /// Let a service be called; lifts its quarantine.
-    #[command(after_help = "Example:\n  gantry service start 20000004")]
-    Start {
-        /// The service's number.
-        number: ServiceNumber,
-    },
-    /// Answer 103 for a service.
-    #[command(after_help = "Example:\n  gantry service stop 20000004")]
-    Stop {
-        /// The service's number.
-        number: ServiceNumber,
-    },
-    /// Deploy a library anew from where its name finds it.
-    #[command(
-        after_help = "Example:\n  cp new/libgantry_card.so /usr/lib/gantry/ && gantry service reload card"
-    )]
-    Reload {
-        /// The library's name, with or without `gantry_`.
-        name: String,
-    },
-    /// Set or clear rules of a service.
-    ///
-    /// Keys: concurrency, rate (whole requests a second), burst, threshold (0 to 1 of the read queue), refuse (true,
-    /// false), timeout (300ms, 15s), policy (kill, answer). The value `none` clears a rule.
-    #[command(
-        after_help = "Examples:\n  gantry service rule 10000003 rate=500 burst=50\n  gantry service rule 10000003 rate=none"
-    )]
-    Rule {
-        /// The service's number.
-        number: ServiceNumber,
-        /// The rules.
-        #[arg(required = true, value_name = "KEY=VALUE", value_parser = rule)]
-        rules: Vec<(String, String)>,
-    },
 }
 
 #[derive(Debug, Args)]
@@ -367,6 +311,17 @@ pub(crate) enum QueueArgument {
 }
 
 /// What the supervisor has done to the registry; each prints one JSON value.
+/// Who asks, why, and what for.
+#[derive(Debug, Args)]
+pub(crate) struct RegistryArguments {
+    #[arg(long, default_value = "platform")]
+    pub(crate) by: String,
+    #[arg(long, default_value = "")]
+    pub(crate) why: String,
+    #[command(subcommand)]
+    pub(crate) command: RegistryCommand,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum RegistryCommand {
     /// Deploy what the configuration names, bring the tables up to date.
@@ -375,6 +330,10 @@ pub(crate) enum RegistryCommand {
     Deploy { library: PathBuf },
     /// Deploy a library from where its name finds it.
     Reload { name: String },
+    /// Go back to an earlier build of a library.
+    Rollback { name: String, to: Option<String> },
+    /// Take a library out of force.
+    Unload { name: String },
     /// Let a service be called.
     Start { number: ServiceNumber },
     /// Answer 103 for a service.
@@ -387,13 +346,6 @@ pub(crate) enum RegistryCommand {
     Show { number: ServiceNumber },
     /// Remove old rows of the request table.
     Prune,
-}
-
-/// Checked here as where it is stored, so that a wrong one is wrong usage and asks no node.
-fn rule(text: &str) -> Result<(String, String), String> {
-    Rule::default().assign(text).map_err(|error| error.to_string())?;
-    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
-    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 fn listener(text: &str) -> Result<(ListenerKind, i32), String> {
@@ -521,7 +473,11 @@ mod tests {
     #[test]
     fn helpers_take_arguments_behind_two_dashes() {
         let parsed = parse(&["helper-registry", "rule", "--", "19000001", "rate=5", "burst=none"]).unwrap();
-        let Command::HelperRegistry(RegistryCommand::Rule { number, rules }) = parsed.command else {
+        let Command::HelperRegistry(RegistryArguments {
+            command: RegistryCommand::Rule { number, rules },
+            ..
+        }) = parsed.command
+        else {
             panic!("another command")
         };
         assert_eq!((number.get(), rules), (19_000_001, vec!["rate=5".to_owned(), "burst=none".to_owned()]));

@@ -11,12 +11,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use gantry_datasource::requests;
-use gantry_registry::{Registry, Snapshot};
+use gantry_registry::{Author, LibraryRecord, Registry, Snapshot};
 use gantry_settings::Settings;
 use gantry_telemetry::Level;
 use serde_json::{Value, json};
 
-use crate::arguments::RegistryCommand;
+use crate::arguments::{RegistryArguments, RegistryCommand};
 use crate::libraries;
 use crate::output::print;
 use crate::sources::Sources;
@@ -32,49 +32,66 @@ const PRUNE_BATCH: usize = 500;
 const PRUNE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Does one thing to the registry and prints `{"snapshot":…,"result":…}`.
-pub(crate) fn registry(settings: &Settings, command: RegistryCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> anyhow::Result<ExitCode> {
     let _log = gantry_telemetry::init_stderr("helper", Level::Warn)?;
+    let RegistryArguments { by, why, command } = arguments;
+    let open = || -> anyhow::Result<Registry> {
+        let mut registry = open(settings)?;
+        registry.set_author(Author { asker: by, why });
+        Ok(registry)
+    };
     let answer = match command {
         RegistryCommand::Prepare => {
-            let mut registry = open(settings)?;
+            let mut registry = open()?;
             prepare::prepare(settings, &mut registry)?;
             answer(registry.snapshot()?, Value::Null)?
         }
         RegistryCommand::Deploy { library } => {
             let path = libraries::find_path(&library)?;
-            let mut registry = open(settings)?;
+            let mut registry = open()?;
             let (snapshot, receipt) = deploy::deploy(settings, &mut registry, &path)?;
             answer(snapshot, receipt)?
         }
         RegistryCommand::Reload { name } => {
-            let mut registry = open(settings)?;
+            let mut registry = open()?;
             let (snapshot, receipt) = deploy::reload(settings, &mut registry, &name)?;
             answer(snapshot, receipt)?
         }
+        RegistryCommand::Rollback { name, to } => {
+            let (snapshot, receipt) = deploy::roll_back(settings, &mut open()?, &name, to.as_deref())?;
+            answer(snapshot, receipt)?
+        }
+        RegistryCommand::Unload { name } => {
+            let snapshot = open()?.unload(&name)?;
+            answer(snapshot, json!({ "library": name, "unloaded": true }))?
+        }
         RegistryCommand::Start { number } => {
-            let snapshot = open(settings)?.set_enabled(number.get(), true)?;
+            let snapshot = open()?.set_enabled(number.get(), true)?;
             answer(snapshot, json!({ "number": number, "enabled": true }))?
         }
         RegistryCommand::Stop { number } => {
-            let snapshot = open(settings)?.set_enabled(number.get(), false)?;
+            let snapshot = open()?.set_enabled(number.get(), false)?;
             answer(snapshot, json!({ "number": number, "enabled": false }))?
         }
         RegistryCommand::Rule { number, rules } => {
             check_whole_rate(&rules)?;
-            let snapshot = open(settings)?.set_rule(number.get(), &rules)?;
+            let snapshot = open()?.set_rule(number.get(), &rules)?;
             let rule = snapshot.service(number.get()).map(|service| json!(service.rule));
             answer(snapshot, json!({ "number": number, "rule": rule }))?
         }
         RegistryCommand::Quarantine { number, version } => {
-            answer(open(settings)?.set_quarantined(number.get(), &version, true)?, Value::Null)?
+            answer(open()?.set_quarantined(number.get(), &version, true)?, Value::Null)?
         }
         RegistryCommand::Show { number } => {
-            let snapshot = open(settings)?.snapshot()?;
+            let mut registry = open()?;
+            let snapshot = registry.snapshot()?;
             let Some(service) = snapshot.service(number.get()) else {
                 bail!("there is no service {number}; `gantry service list` shows those there are")
             };
             let mut facts = serde_json::to_value(service)?;
             facts["protection"] = json!(protection(&service.sources, service.kind));
+            facts["kept"] = json!(kept(&snapshot, &service.library));
+            facts["history"] = json!(registry.history(&service.library)?);
             json!({ "result": facts })
         }
         RegistryCommand::Prune => json!({ "result": { "pruned": prune(settings)? } }),
@@ -90,6 +107,11 @@ fn answer(snapshot: Snapshot, result: Value) -> anyhow::Result<Value> {
 /// Opens the node's registry.
 pub(crate) fn open(settings: &Settings) -> anyhow::Result<Registry> {
     Ok(Registry::open(&settings.node.state_dir.join(REGISTRY))?)
+}
+
+/// The builds of a library that are there to go back to, the newest first.
+fn kept<'s>(snapshot: &'s Snapshot, library: &str) -> Vec<&'s LibraryRecord> {
+    snapshot.libraries.iter().filter(|kept| kept.name == library && !kept.active).collect()
 }
 
 /// How a service's writes are kept from taking effect twice.

@@ -20,9 +20,12 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
         ServiceRequest::List => list(&result),
         ServiceRequest::Show { .. } => show(&result),
         ServiceRequest::Start { number } => format!("service {number} serves"),
-        ServiceRequest::Stop { number } => format!("service {number} is stopped"),
+        ServiceRequest::Stop { number, .. } => format!("service {number} is stopped"),
+        ServiceRequest::Unload { name, .. } => format!("library {name} is out of force in all workers"),
         ServiceRequest::Rule { number, .. } => format!("the rules of service {number} are in force"),
-        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } => receipt(&result),
+        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } | ServiceRequest::Rollback { .. } => {
+            receipt(&result)
+        }
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -31,9 +34,13 @@ fn request(command: ServiceCommand) -> anyhow::Result<ServiceRequest> {
     Ok(match command {
         ServiceCommand::List => ServiceRequest::List,
         ServiceCommand::Show { number } => ServiceRequest::Show { number },
-        ServiceCommand::Deploy { library } => ServiceRequest::Deploy { library: absolute(&library)? },
+        ServiceCommand::Deploy { library, why } => {
+            ServiceRequest::Deploy { library: absolute(&library)?, why }
+        }
+        ServiceCommand::Rollback { name, to, why } => ServiceRequest::Rollback { name, to, why },
+        ServiceCommand::Unload { name, why } => ServiceRequest::Unload { name, why },
         ServiceCommand::Start { number } => ServiceRequest::Start { number },
-        ServiceCommand::Stop { number } => ServiceRequest::Stop { number },
+        ServiceCommand::Stop { number, why } => ServiceRequest::Stop { number, why },
         ServiceCommand::Reload { name } => ServiceRequest::Reload { name },
         ServiceCommand::Rule { number, rules } => {
             ServiceRequest::Rule { number, set: rules.into_iter().collect() }
@@ -94,7 +101,27 @@ fn show(service: &Value) -> String {
             lines.push((name, words.to_owned()));
         }
     }
+    for kept in service["kept"].as_array().into_iter().flatten() {
+        let aside = if kept["set_aside"] == true { ", rolled back" } else { "" };
+        lines.push(("kept", format!("{} build {}{aside}", text(&kept["version"]), short(&kept["build"]))));
+    }
+    lines.extend(service["history"].as_array().into_iter().flatten().map(|event| ("history", told(event))));
     lines.into_iter().map(|(name, value)| format!("{name:<18}{value}\n")).collect()
+}
+
+/// A line of a library's history.
+fn told(event: &Value) -> String {
+    let at = event["at_ms"].as_i64().and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());
+    let at = at.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}"));
+    let number = event["number"].as_u64().map_or_else(String::new, |number| format!(" {number:08}"));
+    let before = event["before"].as_str().filter(|before| !before.is_empty());
+    let before = before.map_or_else(String::new, |before| format!(" in place of {before}"));
+    let why = event["why"]
+        .as_str()
+        .filter(|why| !why.is_empty())
+        .map_or_else(String::new, |why| format!(": {why}"));
+    let (what, version, by) = (text(&event["action"]), text(&event["version"]), text(&event["asker"]));
+    format!("{at} {what}{number} {version} {}{before} by {by}{why}", short(&event["build"]))
 }
 
 fn receipt(result: &Value) -> String {
@@ -104,11 +131,20 @@ fn receipt(result: &Value) -> String {
     if result["changed"] == false {
         return format!("{what} was in force already (build {})", short(&result["build"]));
     }
-    format!(
+    let mut lines = vec![format!(
         "{what} is in force in all workers (build {}): services {}",
         short(&result["build"]),
         numbers.join(", ")
-    )
+    )];
+    for worker in result["workers"].as_array().into_iter().flatten() {
+        lines.push(format!(
+            "  {} {}: build {}, no request on an older one",
+            text(&worker["worker"]),
+            worker["pid"],
+            short(&result["build"])
+        ));
+    }
+    lines.join("\n")
 }
 
 fn state(service: &Value) -> &'static str {

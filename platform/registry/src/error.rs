@@ -34,6 +34,20 @@ pub enum RegistryError {
         /// Its build.
         build: String,
     },
+    /// No build of the library is known, or none is in force.
+    #[error("there is no library {library} in force; `gantry service list` shows those there are")]
+    UnknownLibrary {
+        /// The name asked for.
+        library: String,
+    },
+    /// There is nothing to go back to.
+    #[error("library {library} has no such build to go back to; kept are: {}", if kept.is_empty() { "none" } else { kept })]
+    NoSuchBuild {
+        /// The library.
+        library: String,
+        /// Those that are kept, with their versions.
+        kept: String,
+    },
     /// No service has the number.
     #[error("there is no service {number:08}; `gantry service list` shows those there are")]
     UnknownService {

@@ -41,6 +41,7 @@
 
 mod description;
 mod error;
+mod history;
 pub mod limits;
 mod record;
 mod registry;
@@ -50,6 +51,7 @@ mod table;
 
 pub use description::{LibraryDescription, ServiceDescription};
 pub use error::RegistryError;
+pub use history::{Action, Author, Event};
 pub use record::{LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord, Snapshot};
 pub use registry::Registry;
 pub use stage::{Staged, hash_library, stage};

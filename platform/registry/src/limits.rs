@@ -33,6 +33,12 @@ pub const FILE_BYTES_MAX: usize = 1_000;
 /// Builds of a library that are remembered after others took their place, for the operator's eyes and roll-back.
 pub const HISTORY_MAX: usize = 16;
 
+/// Events of a library that are remembered: who deployed what, and why it was rolled back.
+pub const EVENTS_MAX: usize = 100;
+
+/// Bytes of the reason that an operator gives.
+pub const WHY_BYTES_MAX: usize = 400;
+
 /// Bytes of a library's file. A release build of a large service is some tens of MiB.
 pub const LIBRARY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 

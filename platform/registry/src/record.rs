@@ -55,6 +55,9 @@ pub struct LibraryRecord {
     pub deployed_ms: i64,
     /// Whether this build serves.
     pub active: bool,
+    /// Whether an operator rolled it back; a later roll-back passes it over.
+    #[serde(default)]
+    pub set_aside: bool,
 }
 
 /// One service as it is in force.

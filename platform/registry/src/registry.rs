@@ -2,12 +2,13 @@
 
 use crate::description::{LibraryDescription, ServiceDescription};
 use crate::error::RegistryError;
+use crate::history::{Action, Author, Event};
 use crate::limits::{HISTORY_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
 use crate::record::{LibraryRecord, ServiceRecord, Snapshot};
 use crate::table::{
     DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, INSERT_LIBRARY, INSERT_SERVICE, MIGRATIONS, OWNER,
-    RAISE_GENERATION, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE, UPDATE_TIMEOUT,
-    read_generation, read_libraries, read_services,
+    RAISE_GENERATION, SET_LIBRARY_ASIDE, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE,
+    UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
 use gantry_datasource::{
     Access, Connection, Mode, SqliteConnection, SqliteOptions, Synchronous, ValueRef, migrate,
@@ -23,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Debug)]
 pub struct Registry {
     connection: SqliteConnection,
+    author: Author,
 }
 
 impl Registry {
@@ -34,7 +36,21 @@ impl Registry {
         let options = SqliteOptions::new(path).synchronous(Synchronous::Full).busy_timeout(STATEMENT_LIMIT);
         let mut connection = SqliteConnection::open(&Arc::from("registry"), &options, Access::ReadWrite)?;
         migrate(&mut connection, OWNER, MIGRATIONS)?;
-        Ok(Self { connection })
+        let author = Author { asker: "platform".to_owned(), why: String::new() };
+        Ok(Self { connection, author })
+    }
+
+    /// Says who makes the changes that follow, and why. Without it they are the platform's own.
+    pub fn set_author(&mut self, author: Author) {
+        self.author = author;
+    }
+
+    /// What was done to a library, the newest first, at most [`EVENTS_MAX`](crate::limits::EVENTS_MAX).
+    ///
+    /// # Errors
+    /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
+    pub fn history(&mut self, library: &str) -> Result<Vec<Event>, RegistryError> {
+        self.within(Mode::ReadOnly, |connection| read_events(connection, library))
     }
 
     /// Reads everything, in one consistent view.
@@ -63,10 +79,74 @@ impl Registry {
     /// [`BadDescription`](RegistryError::BadDescription), [`TooManyServices`](RegistryError::TooManyServices),
     /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
     pub fn deploy(&mut self, library: &LibraryDescription) -> Result<Snapshot, RegistryError> {
+        self.put_into_force(library, Action::Deploy)
+    }
+
+    /// The build that a roll-back of the library would put into force: that with the version, or whose build begins with
+    /// `to` (at least 4 digits); without it the newest of those that served before and were not rolled back.
+    ///
+    /// # Errors
+    /// [`UnknownLibrary`](RegistryError::UnknownLibrary), [`NoSuchBuild`](RegistryError::NoSuchBuild) with those there are;
+    /// those of [`snapshot`](Registry::snapshot).
+    pub fn find_rollback(&mut self, name: &str, to: Option<&str>) -> Result<LibraryRecord, RegistryError> {
+        let snapshot = self.snapshot()?;
+        let known: Vec<_> = snapshot.libraries.iter().filter(|library| library.name == name).collect();
+        if known.is_empty() {
+            return Err(RegistryError::UnknownLibrary { library: name.to_owned() });
+        }
+        let is_meant = |library: &&&LibraryRecord| match to {
+            None => !library.set_aside,
+            Some(to) => library.version == to || (to.len() >= 4 && library.build.starts_with(to)),
+        };
+        let kept = || known.iter().filter(|library| !library.active);
+        kept().find(is_meant).map(|library| (*library).clone()).ok_or_else(|| RegistryError::NoSuchBuild {
+            library: name.to_owned(),
+            kept: kept().map(|library| described(library)).collect::<Vec<_>>().join(", "),
+        })
+    }
+
+    /// Puts an earlier build of a library into force again; the one that served is passed over by later roll-backs,
+    /// until it is deployed again.
+    ///
+    /// # Errors
+    /// Those of [`deploy`](Registry::deploy).
+    pub fn roll_back(&mut self, library: &LibraryDescription) -> Result<Snapshot, RegistryError> {
+        self.put_into_force(library, Action::Rollback)
+    }
+
+    /// Takes a library out of force: its services are unknown from now on (102), with the rules that were set for them.
+    /// Its builds are remembered, and each may be deployed or rolled back to.
+    ///
+    /// # Errors
+    /// [`UnknownLibrary`](RegistryError::UnknownLibrary): no build of it is in force.
+    /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
+    pub fn unload(&mut self, name: &str) -> Result<Snapshot, RegistryError> {
+        let author = self.author.clone();
+        self.within(Mode::Write, |connection| {
+            let before = read_snapshot(connection)?;
+            let unknown = || RegistryError::UnknownLibrary { library: name.to_owned() };
+            let active = before.library(name).ok_or_else(unknown)?;
+            connection.execute(DEACTIVATE_LIBRARY, &[name.into()], STATEMENT_LIMIT)?;
+            for service in before.services.iter().filter(|service| service.library == name) {
+                connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
+            }
+            let subject = (active.name.as_str(), active.version.as_str(), active.build.as_str());
+            write_event(connection, &event(&author, Action::Unload, subject, None, Some(active)))?;
+            raise_generation(connection)
+        })
+    }
+
+    fn put_into_force(
+        &mut self,
+        library: &LibraryDescription,
+        action: Action,
+    ) -> Result<Snapshot, RegistryError> {
         library.check()?;
+        let author = self.author.clone();
         self.within(Mode::Write, |connection| {
             let before = read_snapshot(connection)?;
             check_deployable(&before, library)?;
+            let replaced = before.library(&library.name);
             write_library(connection, &before, library)?;
             for service in before.services.iter().filter(|service| service.library == library.name) {
                 if !library.services.iter().any(|kept| kept.number == service.number) {
@@ -76,6 +156,14 @@ impl Registry {
             for service in &library.services {
                 write_service(connection, &before, library, service)?;
             }
+            if let Some(replaced) = replaced
+                && action == Action::Rollback
+            {
+                let params = [replaced.name.as_str().into(), replaced.build.as_str().into()];
+                connection.execute(SET_LIBRARY_ASIDE, &params, STATEMENT_LIMIT)?;
+            }
+            let subject = (library.name.as_str(), library.version.as_str(), library.build.as_str());
+            write_event(connection, &event(&author, action, subject, None, replaced))?;
             raise_generation(connection)
         })
     }
@@ -86,7 +174,8 @@ impl Registry {
     /// [`UnknownService`](RegistryError::UnknownService), [`Damaged`](RegistryError::Damaged),
     /// [`Source`](RegistryError::Source).
     pub fn set_enabled(&mut self, number: u32, enabled: bool) -> Result<Snapshot, RegistryError> {
-        self.change_state(number, |service| Ok((enabled, service.quarantined && !enabled)))
+        let action = if enabled { Action::Start } else { Action::Stop };
+        self.change_state(number, action, |service| Ok((enabled, service.quarantined && !enabled)))
     }
 
     /// Puts a version of a service out of service after repeated crashes, or back.
@@ -101,7 +190,8 @@ impl Registry {
         version: &str,
         quarantined: bool,
     ) -> Result<Snapshot, RegistryError> {
-        self.change_state(number, |service| {
+        let action = if quarantined { Action::Quarantine } else { Action::Start };
+        self.change_state(number, action, |service| {
             if service.version == version {
                 return Ok((service.enabled, quarantined));
             }
@@ -159,8 +249,10 @@ impl Registry {
     fn change_state(
         &mut self,
         number: u32,
+        action: Action,
         decide: impl FnOnce(&ServiceRecord) -> Result<(bool, bool), RegistryError>,
     ) -> Result<Snapshot, RegistryError> {
+        let author = self.author.clone();
         self.within(Mode::Write, |connection| {
             let before = read_snapshot(connection)?;
             let service = before.service(number).ok_or(RegistryError::UnknownService { number })?;
@@ -170,19 +262,21 @@ impl Registry {
             }
             let params = [enabled.into(), quarantined.into(), number.into()];
             connection.execute(UPDATE_STATE, &params, STATEMENT_LIMIT)?;
+            let subject = (service.library.as_str(), service.version.as_str(), service.build.as_str());
+            write_event(connection, &event(&author, action, subject, Some(number), None))?;
             raise_generation(connection)
         })
     }
 
     /// Runs `work` in a transaction: committed if it succeeds, rolled back otherwise.
-    fn within(
+    fn within<T>(
         &mut self,
         mode: Mode,
-        work: impl FnOnce(&mut dyn Connection) -> Result<Snapshot, RegistryError>,
-    ) -> Result<Snapshot, RegistryError> {
+        work: impl FnOnce(&mut dyn Connection) -> Result<T, RegistryError>,
+    ) -> Result<T, RegistryError> {
         self.connection.begin(mode, STATEMENT_LIMIT)?;
         let outcome = work(&mut self.connection)
-            .and_then(|snapshot| self.connection.commit().map(|()| snapshot).map_err(RegistryError::from));
+            .and_then(|done| self.connection.commit().map(|()| done).map_err(RegistryError::from));
         if self.connection.in_transaction() {
             self.connection.rollback()?;
         }
@@ -202,6 +296,31 @@ fn read_snapshot(connection: &mut dyn Connection) -> Result<Snapshot, RegistryEr
 fn raise_generation(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
     connection.execute(RAISE_GENERATION, &[], STATEMENT_LIMIT)?;
     read_snapshot(connection)
+}
+
+fn event(
+    author: &Author,
+    action: Action,
+    (library, version, build): (&str, &str, &str),
+    number: Option<u32>,
+    before: Option<&LibraryRecord>,
+) -> Event {
+    Event {
+        at_ms: now_ms(),
+        asker: author.asker.clone(),
+        action,
+        library: library.to_owned(),
+        number,
+        version: version.to_owned(),
+        build: build.to_owned(),
+        before: before.map(described).unwrap_or_default(),
+        why: author.stored_why(),
+    }
+}
+
+/// A build as people tell it from others.
+fn described(library: &LibraryRecord) -> String {
+    format!("{} {}", library.version, library.build.get(..16).unwrap_or(&library.build))
 }
 
 fn check_deployable(before: &Snapshot, library: &LibraryDescription) -> Result<(), RegistryError> {

@@ -1,7 +1,8 @@
 //! The tables' shape and every statement on them.
 
 use crate::error::RegistryError;
-use crate::limits::{SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
+use crate::history::{Action, Event};
+use crate::limits::{EVENTS_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
 use crate::record::{LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord};
 use gantry_datasource::{Connection, Migration, ResultSet, ValueRef};
 use std::path::PathBuf;
@@ -9,9 +10,28 @@ use std::path::PathBuf;
 /// The owner of the tables' steps in `gantry_migration`.
 pub(crate) const OWNER: &str = "platform/registry";
 
-pub(crate) const MIGRATIONS: &[Migration<'_>] = &[Migration {
-    version: 1,
-    sql: "\
+pub(crate) const MIGRATIONS: &[Migration<'_>] =
+    &[Migration { version: 1, sql: TABLES }, Migration { version: 2, sql: HISTORY }];
+
+/// `set_aside`: an operator rolled it back, so a later roll-back passes it over.
+const HISTORY: &str = "\
+ALTER TABLE gantry_library ADD COLUMN set_aside INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE gantry_history (
+  id INTEGER NOT NULL PRIMARY KEY,
+  at_ms BIGINT NOT NULL,
+  asker VARCHAR(64) NOT NULL,
+  action VARCHAR(16) NOT NULL,
+  library VARCHAR(64) NOT NULL,
+  number INTEGER,
+  version VARCHAR(32) NOT NULL,
+  build VARCHAR(64) NOT NULL,
+  before VARCHAR(100) NOT NULL,
+  why VARCHAR(400) NOT NULL
+);
+CREATE INDEX gantry_history_library ON gantry_history (library, id);
+";
+
+const TABLES: &str = "\
 CREATE TABLE gantry_registry (id INTEGER NOT NULL PRIMARY KEY, generation BIGINT NOT NULL);
 INSERT INTO gantry_registry (id, generation) VALUES (1, 0);
 CREATE TABLE gantry_library (
@@ -49,22 +69,33 @@ CREATE TABLE gantry_service (
   library_timeout_ms INTEGER NOT NULL
 );
 CREATE INDEX gantry_service_library ON gantry_service (library);
-",
-}];
+";
 
 pub(crate) const SELECT_GENERATION: &str = "SELECT generation FROM gantry_registry WHERE id = 1";
 pub(crate) const RAISE_GENERATION: &str =
     "UPDATE gantry_registry SET generation = generation + 1 WHERE id = 1";
 
-const SELECT_LIBRARIES: &str = "SELECT name, version, build, file, deployed_ms, active FROM gantry_library \
+const SELECT_LIBRARIES: &str = "SELECT name, version, build, file, deployed_ms, active, set_aside FROM gantry_library \
      ORDER BY name, active DESC, deployed_ms DESC, build";
 pub(crate) const DEACTIVATE_LIBRARY: &str = "UPDATE gantry_library SET active = 0 WHERE name = ?";
 pub(crate) const UPDATE_LIBRARY: &str = "UPDATE gantry_library SET version = ?, file = ?, deployed_ms = ?, \
-     active = 1 WHERE name = ? AND build = ?";
+     active = 1, set_aside = 0 WHERE name = ? AND build = ?";
 pub(crate) const INSERT_LIBRARY: &str = "INSERT INTO gantry_library \
      (version, file, deployed_ms, name, build, active) VALUES (?, ?, ?, ?, ?, 1)";
 pub(crate) const DELETE_LIBRARY: &str =
     "DELETE FROM gantry_library WHERE name = ? AND build = ? AND active = 0";
+
+pub(crate) const SET_LIBRARY_ASIDE: &str =
+    "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND build = ?";
+
+const INSERT_EVENT: &str = "INSERT INTO gantry_history \
+     (id, at_ms, asker, action, library, number, version, build, before, why) \
+     SELECT COALESCE(MAX(id), 0) + 1, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM gantry_history";
+/// The newest stay: an event is some hundred bytes, and an operator makes a few a day.
+const DELETE_EVENTS: &str = "DELETE FROM gantry_history WHERE library = ? AND id NOT IN \
+     (SELECT id FROM gantry_history WHERE library = ? ORDER BY id DESC {limit ?})";
+const SELECT_EVENTS: &str = "SELECT at_ms, asker, action, library, number, version, build, before, why \
+     FROM gantry_history WHERE library = ? ORDER BY id DESC {limit ?}";
 
 const SELECT_SERVICES: &str = "SELECT number, name, library, kind, enabled, timeout_ms, policy, version, build, \
      idempotent, description, example, sources, quarantined, rule_concurrency, rule_rate, rule_burst, \
@@ -117,6 +148,53 @@ pub(crate) fn read_services(connection: &mut dyn Connection) -> Result<Vec<Servi
         .collect()
 }
 
+pub(crate) fn write_event(connection: &mut dyn Connection, event: &Event) -> Result<(), RegistryError> {
+    let library = event.library.as_str();
+    let params = [
+        event.at_ms.into(),
+        event.asker.as_str().into(),
+        event.action.name().into(),
+        library.into(),
+        event.number.into(),
+        event.version.as_str().into(),
+        event.build.as_str().into(),
+        event.before.as_str().into(),
+        event.why.as_str().into(),
+    ];
+    connection.execute(INSERT_EVENT, &params, STATEMENT_LIMIT)?;
+    let kept = EVENTS_MAX as i64;
+    connection.execute(DELETE_EVENTS, &[library.into(), library.into(), kept.into()], STATEMENT_LIMIT)?;
+    Ok(())
+}
+
+pub(crate) fn read_events(
+    connection: &mut dyn Connection,
+    library: &str,
+) -> Result<Vec<Event>, RegistryError> {
+    let params = [library.into(), (EVENTS_MAX as i64).into()];
+    let rows = connection.query(SELECT_EVENTS, &params, EVENTS_MAX, STATEMENT_LIMIT)?;
+    let event = |row| {
+        let cells = Cells { rows: &rows, row };
+        read_event(&cells).ok_or(RegistryError::Damaged { table: "gantry_history", row })
+    };
+    (0..rows.rows()).map(event).collect()
+}
+
+fn read_event(cells: &Cells<'_>) -> Option<Event> {
+    let action = cells.text(2)?;
+    Some(Event {
+        at_ms: cells.value(0).as_i64()?,
+        asker: cells.text(1)?,
+        action: Action::ALL.into_iter().find(|known| known.name() == action)?,
+        library: cells.text(3)?,
+        number: cells.optional(4, as_u32)?,
+        version: cells.text(5)?,
+        build: cells.text(6)?,
+        before: cells.text(7)?,
+        why: cells.text(8)?,
+    })
+}
+
 fn read_library(cells: &Cells<'_>) -> Option<LibraryRecord> {
     Some(LibraryRecord {
         name: cells.text(0)?,
@@ -125,6 +203,7 @@ fn read_library(cells: &Cells<'_>) -> Option<LibraryRecord> {
         file: PathBuf::from(cells.text(3)?),
         deployed_ms: cells.value(4).as_i64()?,
         active: cells.flag(5)?,
+        set_aside: cells.flag(6)?,
     })
 }
 

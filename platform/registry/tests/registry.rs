@@ -3,7 +3,8 @@
 
 use gantry_datasource::{Access, Connection, SqliteConnection, SqliteOptions};
 use gantry_registry::{
-    LibraryDescription, Policy, Registry, RegistryError, Rule, ServiceDescription, ServiceKind, Snapshot,
+    Action, Author, LibraryDescription, Policy, Registry, RegistryError, Rule, ServiceDescription,
+    ServiceKind, Snapshot,
 };
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -270,6 +271,94 @@ fn only_so_many_replaced_builds_are_remembered_and_the_active_one_always() {
     assert_eq!(snapshot.libraries.len(), 1 + gantry_registry::limits::HISTORY_MAX);
     assert_eq!(snapshot.library("card").unwrap().version, "1.0.29");
     assert!(snapshot.libraries.iter().any(|library| library.version == "1.0.28"));
+}
+
+#[test]
+fn roll_back_goes_further_back_each_time_and_the_history_says_who_and_why() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let builds: Vec<_> =
+        (1..=3).map(|build| library("card", &format!("1.{build}.0"), build, &[10_000_001])).collect();
+    let by = |why: &str| Author { asker: "uid 7".to_owned(), why: why.to_owned() };
+    for build in &builds {
+        registry.deploy(build).unwrap();
+        // Milliseconds tell them apart.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.2.0");
+    registry.set_author(by("it answers nonsense"));
+    let back = registry.roll_back(&builds[1]).unwrap();
+    assert_eq!(back.library("card").unwrap().version, "1.2.0");
+    assert_eq!(back.service(10_000_001).unwrap().version, "1.2.0");
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.1.0", "1.3.0 was rolled back");
+    assert_eq!(registry.find_rollback("card", Some("1.3.0")).unwrap().version, "1.3.0", "asked for by name");
+    assert_eq!(registry.find_rollback("card", Some("0303")).unwrap().version, "1.3.0", "or by its build");
+    registry.roll_back(&builds[0]).unwrap();
+    let error = registry.find_rollback("card", None).unwrap_err().to_string();
+    assert!(error.contains("1.3.0 0303") && error.contains("1.2.0 0202"), "{error}");
+    let error = registry.find_rollback("tag", None).unwrap_err();
+    assert!(matches!(error, RegistryError::UnknownLibrary { .. }), "{error}");
+    registry.deploy(&builds[2]).unwrap();
+    registry.deploy(&builds[0]).unwrap();
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.3.0", "deployed again since");
+
+    let history = registry.history("card").unwrap();
+    assert_eq!(history.len(), 7);
+    let event = &history[3];
+    assert_eq!(
+        (event.action, event.asker.as_str(), event.why.as_str()),
+        (Action::Rollback, "uid 7", "it answers nonsense")
+    );
+    assert_eq!((event.version.as_str(), event.before.as_str()), ("1.2.0", "1.3.0 0303030303030303"));
+    assert_eq!((history[6].action, history[6].asker.as_str()), (Action::Deploy, "platform"));
+    assert!(
+        history[6].before.is_empty() && history.is_sorted_by(|later, earlier| later.at_ms >= earlier.at_ms)
+    );
+}
+
+#[test]
+fn unloaded_library_serves_no_number_and_may_come_back() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let card = library("card", "1.0.0", 1, &[10_000_001, 10_000_002]);
+    registry.deploy(&card).unwrap();
+    registry.deploy(&library("tag", "1.0.0", 2, &[10_000_009])).unwrap();
+    let snapshot = registry.unload("card").unwrap();
+    assert_eq!((snapshot.generation, numbers(&snapshot)), (3, vec![10_000_009]));
+    assert!(snapshot.library("card").is_none());
+    assert!(matches!(registry.unload("card").unwrap_err(), RegistryError::UnknownLibrary { .. }));
+    // Its numbers are free for others now, and its build is there to go back to.
+    assert_eq!(registry.find_rollback("card", None).unwrap().build, card.build);
+    registry.deploy(&library("purse", "1.0.0", 3, &[10_000_001])).unwrap();
+    assert!(matches!(registry.roll_back(&card).unwrap_err(), RegistryError::NumberTaken { .. }));
+    registry.unload("purse").unwrap();
+    assert_eq!(numbers(&registry.roll_back(&card).unwrap()), [10_000_001, 10_000_002, 10_000_009]);
+    registry.set_enabled(10_000_001, false).unwrap();
+    let actions: Vec<_> =
+        registry.history("card").unwrap().iter().map(|event| (event.action, event.number)).collect();
+    let expected = [
+        (Action::Stop, Some(10_000_001)),
+        (Action::Rollback, None),
+        (Action::Unload, None),
+        (Action::Deploy, None),
+    ];
+    assert_eq!(actions, expected);
+}
+
+#[test]
+fn only_so_many_events_are_kept_of_each_library() {
+    let node = Node::new();
+    let mut registry = node.open();
+    registry.deploy(&library("tag", "1.0.0", 2, &[10_000_009])).unwrap();
+    registry.deploy(&library("card", "1.0.0", 1, &[10_000_001])).unwrap();
+    registry.set_author(Author { asker: "uid 7".to_owned(), why: "\u{e9}".repeat(300) });
+    for round in 0..gantry_registry::limits::EVENTS_MAX + 5 {
+        registry.set_enabled(10_000_001, round % 2 == 1).unwrap();
+    }
+    let history = registry.history("card").unwrap();
+    assert_eq!(history.len(), gantry_registry::limits::EVENTS_MAX);
+    assert!(history.iter().all(|event| event.number.is_some() && event.why.len() == 400));
+    assert_eq!(registry.history("tag").unwrap().len(), 1);
 }
 
 #[test]

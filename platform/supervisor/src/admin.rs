@@ -35,6 +35,8 @@ pub(crate) struct Admin {
 #[derive(Debug)]
 struct Client {
     stream: UnixStream,
+    /// Who they are, as the kernel tells.
+    uid: u32,
     input: Vec<u8>,
     /// The answer, as far as it is not sent.
     output: Vec<u8>,
@@ -94,6 +96,7 @@ impl Admin {
         self.next_id += 1;
         let client = Client {
             stream,
+            uid: asker.uid,
             input: Vec::new(),
             output: Vec::new(),
             sent_bytes: 0,
@@ -137,6 +140,11 @@ impl Admin {
                 None
             }
         }
+    }
+
+    /// Who a client is, for the history; `None`: they have gone.
+    pub(crate) fn asker(&self, id: u64) -> Option<String> {
+        self.clients.get(&id).map(|client| format!("uid {}", client.uid))
     }
 
     /// Answers a client's command; nobody minds when the client is gone. Gives its next command if it sent one already.

@@ -156,7 +156,9 @@ impl Supervisor {
                 self.state_word()
             )));
         }
-        let mut arguments = vec!["helper-registry".to_owned()];
+        let asker = self.admin.asker(client).unwrap_or_else(|| "somebody".to_owned());
+        let mut arguments = vec!["helper-registry".to_owned(), format!("--by={asker}")];
+        arguments.push(format!("--why={}", request.why()));
         arguments.extend(arguments_of(&request));
         let task = match request {
             ServiceRequest::Show { number } => Task::Show { client, number },
@@ -308,7 +310,11 @@ impl Supervisor {
         match pending.wait {
             WaitFor::Served { generation } => {
                 if is_served_by_all(control, &self.places, generation) {
-                    return Some(Response::done(pending.result.clone()));
+                    let mut receipt = pending.result.clone();
+                    if let Some(receipt) = receipt.as_object_mut() {
+                        receipt.insert("workers".to_owned(), self.served_by(generation));
+                    }
+                    return Some(Response::done(receipt));
                 }
                 let behind = || behind(control, &self.places, generation).join(", ");
                 is_late.then(|| {
@@ -337,6 +343,20 @@ impl Supervisor {
         }
     }
 
+    /// The workers that serve a generation, each with the generation that it says it serves.
+    fn served_by(&self, generation: u64) -> Value {
+        let control = self.segments.control();
+        let workers = self.places.iter().filter(|place| place.kind.is_worker() && place.is_ready());
+        let served = workers.filter_map(|place| {
+            let row = control.processes().get(usize::from(place.row))?;
+            let served = row.generation_served.load(Acquire);
+            let pid = place.running()?.pid;
+            (served >= generation)
+                .then(|| json!({ "worker": place.kind.name, "pid": pid, "generation": served }))
+        });
+        served.collect()
+    }
+
     /// Answers a client, and runs what it has sent behind its command.
     pub(crate) fn answer(&mut self, client: u64, response: &Response) {
         if let Some(line) = self.admin.answer(client, response, &self.poller, clock::monotonic_ns()) {
@@ -361,10 +381,16 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
     match request {
         ServiceRequest::List => plain("list", Vec::new()),
         ServiceRequest::Show { number } => plain("show", vec![number.to_string()]),
-        ServiceRequest::Deploy { library } => plain("deploy", vec![library.to_string_lossy().into_owned()]),
+        ServiceRequest::Deploy { library, .. } => {
+            plain("deploy", vec![library.to_string_lossy().into_owned()])
+        }
         ServiceRequest::Reload { name } => plain("reload", vec![name.clone()]),
         ServiceRequest::Start { number } => plain("start", vec![number.to_string()]),
-        ServiceRequest::Stop { number } => plain("stop", vec![number.to_string()]),
+        ServiceRequest::Rollback { name, to, .. } => {
+            plain("rollback", std::iter::once(name.clone()).chain(to.clone()).collect())
+        }
+        ServiceRequest::Unload { name, .. } => plain("unload", vec![name.clone()]),
+        ServiceRequest::Stop { number, .. } => plain("stop", vec![number.to_string()]),
         ServiceRequest::Rule { number, set } => {
             let rules = set.iter().map(|(key, value)| format!("{key}={value}"));
             plain("rule", std::iter::once(number.to_string()).chain(rules).collect())
@@ -377,7 +403,9 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
 fn given_a_new_chance(request: &ServiceRequest, result: &Value) -> Vec<ServiceNumber> {
     match request {
         ServiceRequest::Start { number } => vec![*number],
-        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } if result["changed"] == true => {
+        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } | ServiceRequest::Rollback { .. }
+            if result["changed"] == true =>
+        {
             let numbers = result["services"].as_array().into_iter().flatten();
             numbers.filter_map(|number| serde_json::from_value(number.clone()).ok()).collect()
         }
@@ -427,7 +455,10 @@ mod tests {
         let result = |changed: bool| json!({"changed": changed, "services": [20_000_004]});
         assert_eq!(given_a_new_chance(&reload, &result(true)), [number]);
         assert!(given_a_new_chance(&reload, &result(false)).is_empty());
-        assert!(given_a_new_chance(&ServiceRequest::Stop { number }, &result(true)).is_empty());
+        assert!(
+            given_a_new_chance(&ServiceRequest::Stop { number, why: String::new() }, &result(true))
+                .is_empty()
+        );
     }
 
     #[test]
@@ -436,7 +467,14 @@ mod tests {
         let set =
             BTreeMap::from([("rate".to_owned(), "5".to_owned()), ("refuse".to_owned(), "true".to_owned())]);
         let cases = [
-            (ServiceRequest::Deploy { library: "--help".into() }, vec!["deploy", "--", "--help"]),
+            (
+                ServiceRequest::Deploy { library: "--help".into(), why: String::new() },
+                vec!["deploy", "--", "--help"],
+            ),
+            (
+                ServiceRequest::Rollback { name: "--x".into(), to: Some("1.0".into()), why: String::new() },
+                vec!["rollback", "--", "--x", "1.0"],
+            ),
             (ServiceRequest::Start { number }, vec!["start", "--", "20000004"]),
             (ServiceRequest::Rule { number, set }, vec!["rule", "--", "20000004", "rate=5", "refuse=true"]),
         ];

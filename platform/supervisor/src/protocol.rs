@@ -55,11 +55,33 @@ pub enum ServiceRequest {
     Deploy {
         /// The file, absolute, or a bare library name.
         library: PathBuf,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
     },
     /// Deploy a library again from where its name finds it.
     Reload {
         /// The library's name.
         name: String,
+    },
+    /// Put an earlier build of a library into force again.
+    Rollback {
+        /// The library's name.
+        name: String,
+        /// A version, or the beginning of a build; the newest of those that served before and were not rolled back.
+        #[serde(default)]
+        to: Option<String>,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
+    },
+    /// Take a library out of force: its services are unknown.
+    Unload {
+        /// The library's name.
+        name: String,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
     },
     /// Let a service be called; lifts its quarantine.
     Start {
@@ -70,6 +92,9 @@ pub enum ServiceRequest {
     Stop {
         /// Its number.
         number: ServiceNumber,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
     },
     /// Change the rules of a service.
     Rule {
@@ -91,6 +116,20 @@ pub struct Response {
     /// Why it was not done, for an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+impl ServiceRequest {
+    /// Why it is asked for; mostly empty.
+    #[must_use]
+    pub fn why(&self) -> &str {
+        match self {
+            Self::Deploy { why, .. }
+            | Self::Rollback { why, .. }
+            | Self::Unload { why, .. }
+            | Self::Stop { why, .. } => why,
+            _ => "",
+        }
+    }
 }
 
 impl Response {
@@ -199,9 +238,11 @@ mod tests {
             Request::Upgrade { binary: "/x/gantry".into() },
             Request::Service(ServiceRequest::List),
             Request::Service(ServiceRequest::Show { number: number(7) }),
-            Request::Service(ServiceRequest::Deploy { library: "/x/liby.so".into() }),
+            Request::Service(ServiceRequest::Deploy { library: "/x/liby.so".into(), why: "new".into() }),
+            Request::Service(ServiceRequest::Rollback { name: "y".into(), to: None, why: String::new() }),
+            Request::Service(ServiceRequest::Unload { name: "y".into(), why: "old".into() }),
             Request::Service(ServiceRequest::Reload { name: "card".to_owned() }),
-            Request::Service(ServiceRequest::Stop { number: number(7) }),
+            Request::Service(ServiceRequest::Stop { number: number(7), why: String::new() }),
             Request::Service(ServiceRequest::Rule { number: number(7), set }),
         ];
         for request in requests {

@@ -1,5 +1,6 @@
 //! Libraries deployed, stopped, started and replaced while requests go on.
 
+mod back;
 mod cpp;
 mod hostile;
 mod hot;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use gantry_datasource::{Migration, migrate};
@@ -63,6 +63,31 @@ pub(super) fn reload(
     install(settings, registry, &path, &build, &description)
 }
 
+/// Puts an earlier build of a library into force again. It is tried out like any other, since what it needs may have gone;
+/// its tables stay as they are.
+pub(super) fn roll_back(
+    settings: &Settings,
+    registry: &mut Registry,
+    name: &str,
+    to: Option<&str>,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let target = registry.find_rollback(name, to)?;
+    let description = probe(settings, &target.file)?;
+    let before = registry.snapshot()?;
+    check(settings, &before, &description)
+        .with_context(|| format!("{} is not taken", target.file.display()))?;
+    if hash_library(&target.file)? != target.build {
+        bail!(
+            "{} was changed since it was deployed; deploy the library from its own file",
+            target.file.display()
+        );
+    }
+    let snapshot = registry.roll_back(&deployable(&description, target.build, target.file))?;
+    let active = snapshot.library(name).context("the library was just put into force")?;
+    let receipt = receipt(&snapshot, active, true);
+    Ok((snapshot, receipt))
+}
+
 /// Tries a library out.
 pub(super) fn probe(settings: &Settings, path: &Path) -> anyhow::Result<Description> {
     run_probe(settings, path).with_context(|| format!("{} is not taken", path.display()))
@@ -88,14 +113,7 @@ pub(super) fn install(
         bail!("the path {} is too long; choose a shorter node.state_dir", staged.file.display());
     }
     migrate_tables(settings, description)?;
-    let library = LibraryDescription {
-        name: description.name.clone(),
-        version: description.version.clone(),
-        build: staged.build,
-        file: staged.file,
-        services: description.services.iter().map(service).collect(),
-    };
-    let snapshot = registry.deploy(&library)?;
+    let snapshot = registry.deploy(&deployable(description, staged.build, staged.file))?;
     let active = snapshot.library(&description.name).context("the library was just deployed")?;
     let receipt = receipt(&snapshot, active, true);
     Ok((snapshot, receipt))
@@ -150,6 +168,16 @@ fn check(settings: &Settings, before: &Snapshot, description: &Description) -> a
 
 fn active_build<'a>(snapshot: &'a Snapshot, build: &str) -> Option<&'a LibraryRecord> {
     snapshot.libraries.iter().find(|library| library.active && library.build == build)
+}
+
+fn deployable(description: &Description, build: String, file: PathBuf) -> LibraryDescription {
+    LibraryDescription {
+        name: description.name.clone(),
+        version: description.version.clone(),
+        build,
+        file,
+        services: description.services.iter().map(service).collect(),
+    }
 }
 
 fn receipt(snapshot: &Snapshot, library: &LibraryRecord, changed: bool) -> Value {

@@ -1,0 +1,105 @@
+//! `gantry service …` on the command line.
+
+use std::path::PathBuf;
+
+use clap::Subcommand;
+use gantry_message::ServiceNumber;
+use gantry_registry::Rule;
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// All services with their counters.
+    #[command(after_help = "Examples:\n  gantry service list\n  gantry service list --json")]
+    List,
+    /// One service with all that is known of it.
+    #[command(after_help = "Example:\n  gantry service show 20000004")]
+    Show {
+        /// The service's number.
+        number: ServiceNumber,
+    },
+    /// Put a library into force in all workers.
+    ///
+    /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards.
+    #[command(
+        after_help = "Examples:\n  gantry service deploy ./libgantry_card.so\n  gantry service deploy gantry_card   (beside \
+            the binary, then in /usr/lib/gantry)"
+    )]
+    Deploy {
+        /// The file, or a bare library name.
+        library: PathBuf,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Put an earlier build of a library into force again, in all workers.
+    ///
+    /// The build that serves now is passed over by later roll-backs, until it is deployed again. Tables stay as they are:
+    /// steps of a schema are never taken back.
+    #[command(
+        after_help = "Examples:\n  gantry service rollback card\n  gantry service rollback card --to 1.4.0 --why 'wrong fees'"
+    )]
+    Rollback {
+        /// The library's name.
+        name: String,
+        /// A version, or the first digits (from 4) of a build [default: the newest that served before and was not rolled
+        /// back]
+        #[arg(long, value_name = "VERSION")]
+        to: Option<String>,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Take a library out of force: its services are unknown (102), and their rules are forgotten.
+    #[command(after_help = "Example:\n  gantry service unload card --why 'replaced by purse'")]
+    Unload {
+        /// The library's name.
+        name: String,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Let a service be called; lifts its quarantine.
+    #[command(after_help = "Example:\n  gantry service start 20000004")]
+    Start {
+        /// The service's number.
+        number: ServiceNumber,
+    },
+    /// Answer 103 for a service.
+    #[command(after_help = "Example:\n  gantry service stop 20000004 --why 'the bank is away'")]
+    Stop {
+        /// The service's number.
+        number: ServiceNumber,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Deploy a library anew from where its name finds it.
+    #[command(
+        after_help = "Example:\n  cp new/libgantry_card.so /usr/lib/gantry/ && gantry service reload card"
+    )]
+    Reload {
+        /// The library's name, with or without `gantry_`.
+        name: String,
+    },
+    /// Set or clear rules of a service.
+    ///
+    /// Keys: concurrency, rate (whole requests a second), burst, threshold (0 to 1 of the read queue), refuse (true,
+    /// false), timeout (300ms, 15s), policy (kill, answer). The value `none` clears a rule.
+    #[command(
+        after_help = "Examples:\n  gantry service rule 10000003 rate=500 burst=50\n  gantry service rule 10000003 rate=none"
+    )]
+    Rule {
+        /// The service's number.
+        number: ServiceNumber,
+        /// The rules.
+        #[arg(required = true, value_name = "KEY=VALUE", value_parser = rule)]
+        rules: Vec<(String, String)>,
+    },
+}
+
+/// Checked here as where it is stored, so that a wrong one is wrong usage and asks no node.
+fn rule(text: &str) -> Result<(String, String), String> {
+    Rule::default().assign(text).map_err(|error| error.to_string())?;
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
