@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use crate::context::Context;
-use crate::error::ServiceError;
+use crate::error::{CreateError, ServiceError};
 
 /// Most members in one request; more is refused, so that looking one up stays cheap.
 const MEMBERS_MAX: usize = 64;
@@ -60,6 +60,58 @@ impl<'a> Body<'a> {
             ServiceError::bad_request(name, format!("`{name}`: {message}"))
         })
     }
+}
+
+/// A whole request as a `T` that derives `Deserialize`; members that it does not have are tolerated unless it says
+/// `deny_unknown_fields`.
+///
+/// ```
+/// # use serde::Deserialize;
+/// #[derive(Deserialize)]
+/// struct Recharge<'a> { card: &'a str, amount: i64 }
+/// let asked: Recharge<'_> = gantry_abi::json::request(br#"{"card":"C1","amount":500}"#)?;
+/// # assert_eq!((asked.card, asked.amount), ("C1", 500));
+/// # Ok::<(), gantry_abi::ServiceError>(())
+/// ```
+///
+/// # Errors
+/// `bad_request` about the member that is wrong, by its path such as `items[2].amount`; about `body` if it is no JSON.
+pub fn request<'r, T: serde::Deserialize<'r>>(request: &'r [u8]) -> Result<T, ServiceError> {
+    let (field, message) = match read_typed(request) {
+        Ok(read) => return Ok(read),
+        Err(told) => told,
+    };
+    Err(ServiceError::bad_request(field, message))
+}
+
+/// The text of a service's configuration as a `T` that derives `Deserialize`; an empty text is `{}`.
+///
+/// # Errors
+/// What is wrong, and where.
+pub fn config<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, CreateError> {
+    let text = if text.is_empty() { "{}" } else { text };
+    read_typed(text.as_bytes()).map_err(|(field, message)| CreateError::from(format!("{field}: {message}")))
+}
+
+/// A `T`, or which member is wrong and why.
+fn read_typed<'r, T: serde::Deserialize<'r>>(text: &'r [u8]) -> Result<T, (String, String)> {
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let read = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let message = error.inner().to_string();
+        let (message, _) = message.rsplit_once(" at line ").unwrap_or((&message, ""));
+        // A member that is missing is not on the path: it is where it should be, and serde names it.
+        let missing = message.strip_prefix("missing field `").and_then(|rest| rest.split_once('`'));
+        let field = match (path.as_str(), missing) {
+            (".", Some((member, _))) => member.to_owned(),
+            (".", None) => "body".to_owned(),
+            (path, Some((member, _))) => format!("{path}.{member}"),
+            (path, None) => path.to_owned(),
+        };
+        (field, message.to_owned())
+    })?;
+    reader.end().map_err(|error| ("body".to_owned(), error.to_string()))?;
+    Ok(read)
 }
 
 impl Context<'_> {

@@ -19,6 +19,8 @@ const PACKAGES: &[Package] = &[
         reason: "links everything, compiles SQLite and the tests' libraries",
     },
     Package { name: "g++", shown_by: "c++", reason: "compiles the example service in C++" },
+    Package { name: "cmake", shown_by: "cmake", reason: "builds what `gantry service new --lang cpp` makes" },
+    Package { name: "make", shown_by: "make", reason: "the same" },
     Package { name: "libc6-dev", shown_by: "/usr/include/stdio.h", reason: "headers of both" },
     Package { name: "faketime", shown_by: "faketime", reason: "steps the clock of a node under test" },
 ];

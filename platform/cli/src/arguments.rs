@@ -11,7 +11,7 @@ use gantry_segment::Handoff;
 
 use crate::bench::Rate;
 use crate::key::KeyCommand;
-pub(crate) use service::ServiceCommand;
+pub(crate) use service::{Language, NewArguments, ServiceCommand};
 
 /// Gantry: a data-layer platform. Business servers ask services by number; the services are libraries that are
 /// deployed and replaced while the platform runs.

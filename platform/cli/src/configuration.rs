@@ -22,6 +22,11 @@ pub(crate) fn load(named: Option<&Path>) -> Result<Settings, SettingsError> {
     }
 }
 
+/// The defaults, for commands that may do without a file; other programs of ours are told the empty one.
+pub(crate) fn defaults() -> Result<Settings, SettingsError> {
+    Settings::load(Path::new("/dev/null"))
+}
+
 /// Reads from a file with faults only what leads to a running node, for commands that ask it: a fault in the file must not
 /// keep anybody from looking at the node or from stopping it. `None` when not even that can be read.
 pub(crate) fn load_of_a_node(named: Option<&Path>) -> Option<Settings> {

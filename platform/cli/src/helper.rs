@@ -21,7 +21,7 @@ use crate::libraries;
 use crate::output::print;
 use crate::sources::Sources;
 
-pub(crate) use probe::probe;
+pub(crate) use probe::{probe, run_probe};
 pub(crate) use signed::signature_path;
 
 /// The registry's file in the state folder.

@@ -22,6 +22,7 @@ mod output;
 mod report;
 mod run;
 mod service;
+mod service_new;
 mod sources;
 mod start;
 mod status;
@@ -36,7 +37,7 @@ use clap::Parser;
 use gantry_settings::Settings;
 use gantry_sys::lock::Holder;
 
-use crate::arguments::{Arguments, Command, ConfigCommand};
+use crate::arguments::{Arguments, Command, ConfigCommand, ServiceCommand};
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -49,6 +50,7 @@ fn main() -> ExitCode {
 fn run_command(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let Arguments { config, json, command } = arguments;
     match (configuration::load(config.as_deref()), command) {
+        (_, Command::Service(ServiceCommand::New(new))) => service_new::run(new, json),
         (Ok(settings), command) => run_configured(settings, command, json),
         // Who says where to connect needs no configuration; one that is named must be sound all the same.
         (Err(_), Command::Call(call)) if config.is_none() && call.addr.is_some() => call::run(None, call),
@@ -56,6 +58,10 @@ fn run_command(arguments: Arguments) -> anyhow::Result<ExitCode> {
             bench::run(None, &bench, json)
         }
         (Err(_), Command::Key(key)) => key::run(&key, json),
+        // Whoever writes a service may have no node yet.
+        (Err(_), command @ Command::Service(ServiceCommand::Describe { .. })) if config.is_none() => {
+            run_configured(configuration::defaults()?, command, json)
+        }
         (Err(error), command) if asks_a_node(&command) => {
             let Some(settings) = configuration::load_of_a_node(config.as_deref()) else {
                 return Err(error.into());

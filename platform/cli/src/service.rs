@@ -3,18 +3,38 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use gantry_service_host::Description;
 use gantry_settings::Settings;
 use gantry_supervisor::protocol::{Request, ServiceRequest};
 use serde_json::Value;
 
 use crate::arguments::ServiceCommand;
 use crate::client::ask;
+use crate::helper::run_probe;
+use crate::libraries;
 use crate::operations::say;
+use crate::service_new;
 use crate::table::{Table, milliseconds};
 
 /// Asks and prints.
 pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> anyhow::Result<ExitCode> {
-    let request = request(command)?;
+    let request = match command {
+        ServiceCommand::Describe { library } => return describe(settings, &library, json),
+        ServiceCommand::New(new) => return service_new::run(new, json),
+        ServiceCommand::List => ServiceRequest::List,
+        ServiceCommand::Show { number } => ServiceRequest::Show { number },
+        ServiceCommand::Deploy { library, why } => {
+            ServiceRequest::Deploy { library: absolute(&library)?, why }
+        }
+        ServiceCommand::Rollback { name, to, why } => ServiceRequest::Rollback { name, to, why },
+        ServiceCommand::Unload { name, why } => ServiceRequest::Unload { name, why },
+        ServiceCommand::Start { number } => ServiceRequest::Start { number },
+        ServiceCommand::Stop { number, why } => ServiceRequest::Stop { number, why },
+        ServiceCommand::Reload { name } => ServiceRequest::Reload { name },
+        ServiceCommand::Rule { number, rules } => {
+            ServiceRequest::Rule { number, set: rules.into_iter().collect() }
+        }
+    };
     let result = ask(settings, &Request::Service(request.clone()))?;
     say(json, &result, || match request {
         ServiceRequest::List => list(&result),
@@ -30,22 +50,43 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
     Ok(ExitCode::SUCCESS)
 }
 
-fn request(command: ServiceCommand) -> anyhow::Result<ServiceRequest> {
-    Ok(match command {
-        ServiceCommand::List => ServiceRequest::List,
-        ServiceCommand::Show { number } => ServiceRequest::Show { number },
-        ServiceCommand::Deploy { library, why } => {
-            ServiceRequest::Deploy { library: absolute(&library)?, why }
+/// What a library says of itself. Needs no node.
+fn describe(settings: &Settings, library: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let path = libraries::find_path(&absolute(library)?)?;
+    let description = run_probe(settings, &path)?;
+    say(json, &serde_json::to_value(&description)?, || described(&description))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn described(library: &Description) -> String {
+    let build = library.build.get(..16).unwrap_or(&library.build);
+    let mut lines =
+        vec![format!("{} {} (build id {build}, ABI {})", library.name, library.version, library.abi)];
+    for service in &library.services {
+        let sources = if service.sources.is_empty() { "none".to_owned() } else { service.sources.join(", ") };
+        let time_out = if service.timeout_ms == 0 {
+            "the node's".to_owned()
+        } else {
+            format!("{} ms", service.timeout_ms)
+        };
+        lines.push(format!(
+            "\n{} {} ({}, time-out {time_out}, sources {sources})",
+            service.number,
+            service.name,
+            service.kind.name()
+        ));
+        lines.push(format!("  {}", service.description));
+        if !service.example.is_empty() {
+            lines.push(format!(
+                "  gantry call {} '{}'  ->  {}",
+                service.number, service.example, service.example_reply
+            ));
         }
-        ServiceCommand::Rollback { name, to, why } => ServiceRequest::Rollback { name, to, why },
-        ServiceCommand::Unload { name, why } => ServiceRequest::Unload { name, why },
-        ServiceCommand::Start { number } => ServiceRequest::Start { number },
-        ServiceCommand::Stop { number, why } => ServiceRequest::Stop { number, why },
-        ServiceCommand::Reload { name } => ServiceRequest::Reload { name },
-        ServiceCommand::Rule { number, rules } => {
-            ServiceRequest::Rule { number, set: rules.into_iter().collect() }
-        }
-    })
+    }
+    for step in &library.migrations {
+        lines.push(format!("\nschema {} step {} in {}", step.schema, step.version, step.source));
+    }
+    lines.join("\n")
 }
 
 /// A path counts from where the operator is, not from where the supervisor lives; a bare name stays one, unless a file

@@ -4,6 +4,7 @@ mod back;
 mod cpp;
 mod hostile;
 mod hot;
+mod new;
 mod signed;
 
 use std::path::PathBuf;

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand, ValueEnum};
 use gantry_message::ServiceNumber;
 use gantry_registry::Rule;
 
@@ -16,6 +16,20 @@ pub(crate) enum ServiceCommand {
     Show {
         /// The service's number.
         number: ServiceNumber,
+    },
+    /// Make the folder of a new service library, which builds, tests and deploys as it is.
+    ///
+    /// Needs no node. The library has a read and a write service to begin with.
+    #[command(
+        after_help = "Examples:\n  gantry service new tally && cd tally && cargo test\n  gantry service new tally --lang cpp \
+            --number 9500001"
+    )]
+    New(NewArguments),
+    /// What a library says of itself: its services with numbers, kinds and examples. It is loaded in a process of its own.
+    #[command(after_help = "Example:\n  gantry service describe target/release/libtally.so")]
+    Describe {
+        /// The file, or a bare library name.
+        library: PathBuf,
     },
     /// Put a library into force in all workers.
     ///
@@ -95,6 +109,32 @@ pub(crate) enum ServiceCommand {
         #[arg(required = true, value_name = "KEY=VALUE", value_parser = rule)]
         rules: Vec<(String, String)>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArguments {
+    /// The library's name: a letter, then letters, digits and _, at most 40.
+    pub(crate) name: String,
+    /// The language.
+    #[arg(long, value_enum, default_value_t = Language::Rust)]
+    pub(crate) lang: Language,
+    /// The last seven digits of its numbers: 1 and these for reads, 2 and these for writes [default: by the name]
+    #[arg(long, value_name = "DIGITS", value_parser = clap::value_parser!(u32).range(..=9_999_999))]
+    pub(crate) number: Option<u32>,
+    /// The folder to make [default: the name]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) path: Option<PathBuf>,
+    /// Where Gantry's sources are, with `abi/` [default: above this program or this folder, then /usr/share/gantry]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) sdk: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Language {
+    /// A crate.
+    Rust,
+    /// C++ with CMake.
+    Cpp,
 }
 
 /// Checked here as where it is stored, so that a wrong one is wrong usage and asks no node.
