@@ -37,7 +37,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-serials", &["gantry-datasource"]),
     ("gantry-service-host", &["gantry-abi", "gantry-message"]),
     ("gantry-signature", &[]),
-    ("gantry-service-sql", &["gantry-datasource", "gantry-service-host"]),
+    ("gantry-host-sql", &["gantry-datasource", "gantry-service-host"]),
     // The three kinds of process. The supervisor knows no other process and no database.
     (
         "gantry-supervisor",
@@ -57,7 +57,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "gantry-worker",
         &[
-            "gantry-service-sql",
+            "gantry-host-sql",
             "gantry-datasource",
             "gantry-serials",
             "gantry-message",
@@ -87,7 +87,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("gantry-service-passage", &["gantry-abi", "gantry-ledger"]),
     ("gantry-service-serial", &["gantry-abi", "gantry-ledger"]),
     // What service writers test with, without a platform.
-    ("gantry-test-kit", &["gantry-service-sql"]),
+    ("gantry-test-kit", &["gantry-host-sql"]),
     // Tools. The tests know the contract and nothing else.
     ("gantry-benches", &["gantry-frame", "gantry-ring", "gantry-tests"]),
     ("gantry-tests", &[]),

@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError};
 use gantry_datasource::{Connection, ErrorKind, Mode, SourceError, TransactionState};
+use gantry_host_sql::{Rows, error, parameter};
 use gantry_message::ServiceNumber;
 use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
-use gantry_service_sql::{Rows, error, parameter};
 
 /// Replies may have this many bytes: what a node's largest block holds by default.
 const REPLY_BYTES_MAX: usize = 1 << 20;

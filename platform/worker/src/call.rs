@@ -71,11 +71,11 @@ impl Lender for Lent<'_, '_> {
 
     fn sql_execute(&mut self, source: &str, text: &str, params: &[SqlValue<'_>]) -> Result<u64, SqlError> {
         self.enter(source)?;
-        let params: Vec<_> = params.iter().map(gantry_service_sql::parameter).collect();
+        let params: Vec<_> = params.iter().map(gantry_host_sql::parameter).collect();
         let limit = self.limit.left();
         let _noted = Noted::begin(self.note, source, text);
         let result = on(self.sources, source, |connection| connection.execute(text, &params, limit));
-        result.map_err(|error| self.note_failure(gantry_service_sql::error(&error)))
+        result.map_err(|error| self.note_failure(gantry_host_sql::error(&error)))
     }
 
     fn sql_query(
@@ -86,14 +86,14 @@ impl Lender for Lent<'_, '_> {
         rows_max: u32,
     ) -> Result<Box<dyn ResultSet>, SqlError> {
         self.enter(source)?;
-        let params: Vec<_> = params.iter().map(gantry_service_sql::parameter).collect();
+        let params: Vec<_> = params.iter().map(gantry_host_sql::parameter).collect();
         let limit = self.limit.left();
         let _noted = Noted::begin(self.note, source, text);
         let result =
             on(self.sources, source, |connection| connection.query(text, &params, rows_max as usize, limit));
         match result {
-            Ok(set) => Ok(Box::new(gantry_service_sql::Rows::new(set))),
-            Err(error) => Err(self.note_failure(gantry_service_sql::error(&error))),
+            Ok(set) => Ok(Box::new(gantry_host_sql::Rows::new(set))),
+            Err(error) => Err(self.note_failure(gantry_host_sql::error(&error))),
         }
     }
 

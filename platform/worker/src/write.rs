@@ -92,7 +92,7 @@ impl Transaction {
             let message = format!("no data source \"{source}\" is configured; add [data.{source}]");
             return Err(SqlError::new(SqlErrorKind::UnknownSource, message));
         };
-        begun.map_err(|error| gantry_service_sql::error(&error))?;
+        begun.map_err(|error| gantry_host_sql::error(&error))?;
         if !is_first {
             self.read.push(source.to_owned());
             return Ok(());
@@ -112,7 +112,7 @@ impl Transaction {
         let begun = on(sources, source, |connection| {
             requests::begin_request(connection, &identity.request(), now_ms(), limit.left())
         });
-        match begun.map_err(|error| gantry_service_sql::error(&error))? {
+        match begun.map_err(|error| gantry_host_sql::error(&error))? {
             Begun::New => Ok(()),
             Begun::Replay { status, reply } => {
                 self.stopped = Some(Stopped::Replay { status, reply });
