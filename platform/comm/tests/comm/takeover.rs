@@ -300,6 +300,8 @@ fn a_keeper_that_is_killed_is_replaced_at_once() {
     let mut client = world.client();
     for round in 0..5 {
         assert_eq!(client.call(READ_ECHO, id(round), b"x").body, b"x");
+        // That of the process before, which was killed too, would be taken for another one.
+        wait_until("one keeper is left", || keepers(world.control()).len() == 1);
         let (old, pidfd) = keepers(world.control()).pop().unwrap();
         pidfd.signal(Signal::SIGKILL).unwrap();
         wait_until("there is another one", || keepers(world.control()).iter().any(|(pid, _)| *pid != old));
