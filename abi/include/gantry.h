@@ -27,12 +27,13 @@
 // A GantryText of a string literal, also usable in a static initialiser.
 #define GANTRY_TEXT(literal) { (literal), sizeof(literal) - 1 }
 
-// Ids of the interfaces, for get_interface: GantrySql, GantrySerial, GantryLog.
+// Ids of the interfaces, for get_interface: GantrySql, GantrySerial, GantryLog,
+// GantryDocument (since 1.1).
 #define GANTRY_INTERFACE_SQL "gantry.sql/1"
 #define GANTRY_INTERFACE_SERIAL "gantry.serial/1"
 #define GANTRY_INTERFACE_LOG "gantry.log/1"
-// Reserved; no platform of ABI 1.0 has them.
 #define GANTRY_INTERFACE_DOCUMENT "gantry.document/1"
+// Reserved; no platform of ABI 1.1 has it.
 #define GANTRY_INTERFACE_CACHE "gantry.cache/1"
 
 // One call that is running. Opaque. Valid only until the library's function returns, and only on the
@@ -42,6 +43,10 @@ typedef struct GantryCall GantryCall;
 // Rows of a query that are being read. Opaque. The platform's; valid until rows_close or the end of
 // the call, which closes them; a handle used later is recognised and refused.
 typedef struct GantryRows GantryRows;
+
+// Documents that came back and are being read. Opaque. The platform's; valid until documents_close or the
+// end of the call, which closes them; a handle used later is recognised and refused.
+typedef struct GantryDocuments GantryDocuments;
 
 
 // Level of a log record: for the author of the service.
@@ -60,7 +65,7 @@ typedef struct GantryRows GantryRows;
 #define GANTRY_ABI_MAJOR 1
 
 // Minor version of this contract. A library of a higher minor version is refused; a lower one loads.
-#define GANTRY_ABI_MINOR 0
+#define GANTRY_ABI_MINOR 1
 
 // The service only reads. Its requests go to the read queue.
 #define GANTRY_KIND_READ 1
@@ -165,6 +170,44 @@ typedef struct GantryRows GantryRows;
 
 // Most serials in one `next`.
 #define GANTRY_SERIALS_MAX 10000
+
+// The data source is not configured on this node, or the service did not declare it in `sources`.
+#define GANTRY_SOURCE_NONE 0
+
+// A data source for statements, `gantry.sql/1`.
+#define GANTRY_SOURCE_SQL 1
+
+// A data source for documents, `gantry.document/1`.
+#define GANTRY_SOURCE_DOCUMENT 2
+
+// Documents that match `filter`. Options: `projection`, `sort`, `skip`, `limit`, `hint`.
+#define GANTRY_DOCUMENT_FIND 1
+
+// Stores `documents`, one after the other; stops at the first that is refused.
+#define GANTRY_DOCUMENT_INSERT 2
+
+// Changes the first document that matches as the one in `documents` says. Options: `upsert`, `hint`.
+#define GANTRY_DOCUMENT_UPDATE_ONE 3
+
+// Changes every document that matches. Options: `upsert`, `hint`.
+#define GANTRY_DOCUMENT_UPDATE_MANY 4
+
+// Changes one document and gives it. Options: `sort`, `projection`, `upsert`, `hint`, `return` (`"before"`
+// or `"after"`; before when it is not said).
+#define GANTRY_DOCUMENT_FIND_AND_UPDATE 5
+
+// Takes the first document that matches away. Option: `hint`.
+#define GANTRY_DOCUMENT_DELETE_ONE 6
+
+// Takes every document that matches away. Option: `hint`.
+#define GANTRY_DOCUMENT_DELETE_MANY 7
+
+// Runs the stages of a pipeline in `documents`, none of which writes. Option: `hint`.
+#define GANTRY_DOCUMENT_AGGREGATE 8
+
+// Makes an index over the keys of the one document in `documents`; nothing happens if it is there. Options:
+// `name`, `unique`, `sparse`, `partialFilterExpression`, `expireAfterSeconds`.
+#define GANTRY_DOCUMENT_CREATE_INDEX 9
 
 // What a function of the contract answers: one of `GANTRY_OK`, `GANTRY_BUSINESS`, `GANTRY_FAILED`,
 // `GANTRY_END`, `GANTRY_PANICKED`. A caller treats every other number as `GANTRY_FAILED`.
@@ -490,6 +533,80 @@ typedef struct GantryLog {
     // beyond 16384 bytes is cut off.
     void (*write)(struct GantryCall *call, uint32_t level, struct GantryText text);
 } GantryLog;
+
+// One command. Documents are BSON; several stand one after the other.
+//
+// Thread: that of the call. Ownership: the library's, with all it points to. Lifetime: read before `run` returns.
+typedef struct GantryDocumentCommand {
+    // Size of this struct as the library was compiled, in bytes.
+    uint32_t struct_bytes;
+    // One of `GANTRY_DOCUMENT_…`.
+    uint32_t operation;
+    // The data source.
+    struct GantryText source;
+    // The collection.
+    struct GantryText collection;
+    // Which documents: a BSON document; no bytes for all.
+    struct GantryBytes filter;
+    // What is stored, changed, run or indexed: BSON documents.
+    struct GantryBytes documents;
+    // The operation's options by name: a BSON document; no bytes for none.
+    struct GantryBytes options;
+    // Documents that may come back, 1 to 100000; more is `GANTRY_SQL_TOO_MANY_ROWS`, never a silent cut.
+    uint32_t documents_max;
+    // 0.
+    uint32_t reserved;
+} GantryDocumentCommand;
+
+// What a command gave.
+//
+// Thread: that of the call. Ownership: the library's; it is filled as far as `struct_bytes` reaches.
+typedef struct GantryDocumentAnswer {
+    // Size of this struct as the library was compiled, in bytes; set by the library before the call.
+    uint32_t struct_bytes;
+    // Documents that came back.
+    uint32_t count;
+    // Documents that matched, were inserted or were deleted.
+    uint64_t matched;
+    // Documents that are different now, those that an upsert made included.
+    uint64_t modified;
+    // The documents, to be read with `documents_next`; null if none came back.
+    struct GantryDocuments *documents;
+} GantryDocumentAnswer;
+
+// The table of `gantry.document/1`.
+//
+// Where a write service uses a document source, what it does there is kept after the call succeeded and undone
+// if it failed, provided that the source has transactions (`[data.NAME] transactions`); without them each command
+// is kept at once. A request that uses a SQL source too has its truth there: documents are kept just before the
+// SQL transaction is committed, so they may be there although it was not.
+//
+// Thread: that of the call. Ownership: the platform's. Lifetime: until the process ends. No function
+// pointer in it is null. Every function blocks at most for the request's time left.
+typedef struct GantryDocument {
+    // Size of this struct as the platform was compiled, in bytes.
+    uint32_t struct_bytes;
+    // 0.
+    uint32_t reserved;
+    // What a data source is: one of `GANTRY_SOURCE_…`. A service may declare a source that it can do without
+    // (`sources` names it with a `?` at its end) and ask here whether this node has it.
+    uint32_t (*source_kind)(struct GantryCall *call, struct GantryText source);
+    // Runs a command. `GANTRY_OK`, or `GANTRY_FAILED` with the facts in `last_error`.
+    GantryCode (*run)(struct GantryCall *call,
+                      const struct GantryDocumentCommand *command,
+                      struct GantryDocumentAnswer *answer);
+    // Stores the next document in `document`, which lives until the documents are closed: `GANTRY_OK`,
+    // `GANTRY_END` after the last, or `GANTRY_FAILED`.
+    GantryCode (*documents_next)(struct GantryCall *call,
+                                 struct GantryDocuments *documents,
+                                 struct GantryBytes *document);
+    // Closes documents. A handle that is not open any more is ignored.
+    void (*documents_close)(struct GantryCall *call, struct GantryDocuments *documents);
+    // Stores the facts of the last failure of this interface in `error`, as far as `error->struct_bytes`
+    // reaches; kinds are those of `gantry.sql/1`, and `sqlstate` is empty. `GANTRY_FAILED` if there was no
+    // failure in this call.
+    GantryCode (*last_error)(struct GantryCall *call, struct GantrySqlError *error);
+} GantryDocument;
 
 // The one symbol that a library exports, by the name `gantry_service_entry`.
 //

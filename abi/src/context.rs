@@ -98,6 +98,15 @@ impl<'call> Context<'call> {
         Sql::new(self.lent, self.call, source)
     }
 
+    /// The document source with this name, which the service must have declared in `sources`.
+    #[cfg(feature = "document")]
+    pub fn documents<'source>(&self, source: &'source str) -> crate::Documents<'source>
+    where
+        'call: 'source,
+    {
+        crate::Documents::new(self.lent, self.call, source)
+    }
+
     /// Draws the next serial of a type. A serial drawn in a call that fails may be lost; none is ever
     /// given twice.
     ///

@@ -11,7 +11,7 @@ pub const GANTRY_MAGIC: u64 = 0x4F53_5952_544E_4147;
 /// Major version of this contract. A library of another major version is refused.
 pub const GANTRY_ABI_MAJOR: u16 = 1;
 /// Minor version of this contract. A library of a higher minor version is refused; a lower one loads.
-pub const GANTRY_ABI_MINOR: u16 = 0;
+pub const GANTRY_ABI_MINOR: u16 = 1;
 
 /// The service only reads. Its requests go to the read queue.
 pub const GANTRY_KIND_READ: u32 = 1;

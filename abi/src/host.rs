@@ -87,7 +87,7 @@ pub const GANTRY_INTERFACE_SQL: &str = "gantry.sql/1";
 pub const GANTRY_INTERFACE_SERIAL: &str = "gantry.serial/1";
 /// Id of the interface to the platform's log: `GantryLog`.
 pub const GANTRY_INTERFACE_LOG: &str = "gantry.log/1";
-/// Reserved for the interface to document data sources; no platform of ABI 1.0 has it.
+/// Id of the interface to document data sources: `GantryDocument`. Since ABI 1.1.
 pub const GANTRY_INTERFACE_DOCUMENT: &str = "gantry.document/1";
 /// Reserved for the interface to caches; no platform of ABI 1.0 has it.
 pub const GANTRY_INTERFACE_CACHE: &str = "gantry.cache/1";

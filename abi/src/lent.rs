@@ -11,6 +11,8 @@ use crate::log_table::GantryLog;
 use crate::serial_table::GantrySerial;
 use crate::sql_table::GantrySql;
 use crate::status::Level;
+#[cfg(feature = "document")]
+use crate::{document_table::GantryDocument, host::GANTRY_INTERFACE_DOCUMENT};
 
 /// The platform's tables. They live until the process ends, so they are kept as plain references.
 #[derive(Clone, Copy)]
@@ -19,6 +21,8 @@ pub(crate) struct Lent {
     pub(crate) sql: Option<&'static GantrySql>,
     pub(crate) serial: Option<&'static GantrySerial>,
     pub(crate) log: Option<&'static GantryLog>,
+    #[cfg(feature = "document")]
+    pub(crate) document: Option<&'static GantryDocument>,
 }
 
 /// What every interface table begins with.
@@ -44,7 +48,17 @@ impl Lent {
         let serial = unsafe { table(host, GANTRY_INTERFACE_SERIAL) };
         // SAFETY: the platform's table under this id is a `GantryLog`.
         let log = unsafe { table(host, GANTRY_INTERFACE_LOG) };
-        Some(Self { host, sql, serial, log })
+        #[cfg(feature = "document")]
+        // SAFETY: the platform's table under this id is a `GantryDocument`.
+        let document = unsafe { table(host, GANTRY_INTERFACE_DOCUMENT) };
+        Some(Self {
+            host,
+            sql,
+            serial,
+            log,
+            #[cfg(feature = "document")]
+            document,
+        })
     }
 
     /// Whether a record of this level would be written.

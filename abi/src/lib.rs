@@ -12,6 +12,7 @@
 //!
 //! - [`Context`]: what is lent during a call: reply, [`Sql`], serials, log, time left;
 //! - [`ServiceError`]: a business error that the caller is told, or a failure;
+//! - `Documents` (feature `document`): document data sources, with `bson`;
 //! - `json` (feature `json`): members of a JSON request, with errors that name them.
 //!
 //! What it does not do: load libraries or call them. That is the platform's `gantry-service-host`.
@@ -20,6 +21,7 @@
 
 pub mod bytes;
 pub mod descriptor;
+pub mod document_table;
 pub mod host;
 pub mod log_table;
 pub mod serial_table;
@@ -28,6 +30,8 @@ pub mod status;
 
 mod border;
 mod context;
+#[cfg(feature = "document")]
+mod document;
 mod error;
 #[doc(hidden)]
 pub mod export;
@@ -40,8 +44,12 @@ mod service;
 mod sql;
 mod value;
 
+#[cfg(feature = "document")]
+pub use bson;
 pub use context::Context;
 pub use descriptor::{GantryLibrary, GantryMigration, GantryService, Kind, migration};
+#[cfg(feature = "document")]
+pub use document::{Changed, Documents};
 pub use error::{CreateError, SerialError, SerialErrorKind, ServiceError, SqlError, SqlErrorKind};
 pub use reply::ReplyWriter;
 pub use rows::{Row, Rows};

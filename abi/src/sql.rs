@@ -8,7 +8,7 @@ use crate::host::GantryCall;
 use crate::lent::Lent;
 use crate::rows::{Row, Rows};
 use crate::sql_table::{GantrySql, GantrySqlError, GantryValue};
-use crate::status::GANTRY_OK;
+use crate::status::{GANTRY_OK, GantryCode};
 use crate::value::Value;
 
 /// Most rows that [`Sql::query`] takes; a larger answer is an error. Ask for fewer with `{limit ?}`,
@@ -142,6 +142,14 @@ impl<'a> Sql<'a> {
 
 /// The facts of the call's last failure.
 pub(crate) fn last_error(table: &GantrySql, call: *mut GantryCall) -> SqlError {
+    read_error(table.last_error, call)
+}
+
+/// The facts of the call's last failure, from a table's function for them.
+pub(crate) fn read_error(
+    last_error: unsafe extern "C" fn(*mut GantryCall, *mut GantrySqlError) -> GantryCode,
+    call: *mut GantryCall,
+) -> SqlError {
     let mut raw = GantrySqlError {
         struct_bytes: size_of::<GantrySqlError>() as u32,
         kind: 0,
@@ -151,7 +159,7 @@ pub(crate) fn last_error(table: &GantrySql, call: *mut GantryCall) -> SqlError {
         message: GantryText::EMPTY,
     };
     // SAFETY: `call` is valid while this side runs (the platform checks it); `raw` is ours.
-    let code = unsafe { (table.last_error)(call, &mut raw) };
+    let code = unsafe { last_error(call, &mut raw) };
     if code != GANTRY_OK {
         return SqlError::new(SqlErrorKind::Unavailable, "the platform gave no reason");
     }

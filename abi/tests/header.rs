@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files with what crosses the border, in the order in which the header shows it.
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "src/bytes.rs",
     "src/status.rs",
     "src/host.rs",
@@ -13,6 +13,7 @@ const SOURCES: [&str; 7] = [
     "src/sql_table.rs",
     "src/serial_table.rs",
     "src/log_table.rs",
+    "src/document_table.rs",
 ];
 
 /// The beginning of a file of checks that the C or C++ compiler runs.
@@ -93,6 +94,7 @@ fn compile(compiler: &str, arguments: &[&str], file: &str, text: &str) {
 /// Sizes and offsets as the Rust side has them, as checks for the C compiler.
 fn layout_checks() -> String {
     use gantry_abi::bytes::{GantryBytes, GantryText};
+    use gantry_abi::document_table::{GantryDocument, GantryDocumentAnswer, GantryDocumentCommand};
     use gantry_abi::host::GantryHost;
     use gantry_abi::log_table::GantryLog;
     use gantry_abi::serial_table::GantrySerial;
@@ -121,6 +123,9 @@ fn layout_checks() -> String {
         GantrySql { struct_bytes execute query rows_columns rows_next rows_value rows_close last_error }
         GantrySerial { struct_bytes next last_message }
         GantryLog { struct_bytes is_enabled write }
+        GantryDocumentCommand { struct_bytes operation source collection filter documents options documents_max reserved }
+        GantryDocumentAnswer { struct_bytes count matched modified documents }
+        GantryDocument { struct_bytes source_kind run documents_next documents_close last_error }
     }
     text
 }

@@ -22,6 +22,8 @@ pub const REFUND: u32 = 20_000_006;
 pub const CARD_STATUS: u32 = 20_000_007;
 /// Put on or take off the blacklist.
 pub const BLACKLIST: u32 = 20_000_008;
+/// Bank file result.
+pub const BANK_RESULT: u32 = 20_000_009;
 /// Card.
 pub const CARD: u32 = 10_000_001;
 /// Balance of an account.
@@ -32,10 +34,16 @@ pub const PASSAGES: u32 = 10_000_003;
 pub const STATEMENT: u32 = 10_000_004;
 /// Blacklist page.
 pub const BLACKLIST_PAGE: u32 = 10_000_005;
+/// Clearing report.
+pub const CLEARING_REPORT: u32 = 10_000_006;
 /// Trial balance.
 pub const TRIAL_BALANCE: u32 = 10_000_007;
 /// Next serials.
 pub const SERIALS: u32 = 30_000_001;
+/// Build a bank file.
+pub const BANK_FILE: u32 = 30_000_002;
+/// Run clearing.
+pub const RUN_CLEARING: u32 = 30_000_003;
 
 /// Diag echo over the read queue.
 pub const ECHO: u32 = 19_000_001;

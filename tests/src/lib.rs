@@ -13,14 +13,15 @@
 //! ```
 //!
 //! The binary is `GANTRY_BIN`, or `release/gantry` in the target folder of the running test.
-//! `GANTRY_TEST_BACKEND` (`sysv` or `posix`) chooses the kind of shared memory, `GANTRY_SOAK=1` asks for
-//! the long versions.
+//! `GANTRY_TEST_BACKEND` (`sysv` or `posix`) chooses the kind of shared memory, `GANTRY_TEST_DATABASE` the kind of
+//! database ([`Database::chosen`]), `GANTRY_SOAK=1` asks for the long versions.
 #![forbid(unsafe_code)]
 
 pub mod chaos;
 mod client;
 mod command;
 mod crc32c;
+mod database;
 pub mod etc;
 pub mod frame;
 pub mod licence;
@@ -38,6 +39,7 @@ mod wait;
 pub use client::Client;
 pub use command::{Output, run_command};
 pub use crc32c::crc32c;
+pub use database::Database;
 pub use frame::{Reply, Request, RequestId};
 pub use load::{Answer, Load, Sent, tally};
 pub use node::{Node, gantry_binary, repository_root};

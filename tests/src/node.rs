@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::etc::ECHO;
 use crate::processes::{Segment, is_running, segments, send_signal};
-use crate::{Client, NodeOptions, Output, Request, Status, run_command, until};
+use crate::{Client, Database, NodeOptions, Output, Request, Status, run_command, until};
 use cleanup::{STOP_WATCHDOG, wait_for};
 
 /// A node with its own state folder, name and address. Dropping it stops it and removes what it left, also
@@ -36,6 +36,8 @@ pub struct Node {
     segments: Mutex<BTreeSet<u64>>,
     /// A failure prints where the logs are, not what they say.
     is_quiet: bool,
+    /// Its database, to be removed with it.
+    database: Option<(Database, String)>,
     /// The files stay although nothing panics: the test failed in its own way.
     is_kept: Mutex<bool>,
 }
@@ -70,9 +72,17 @@ impl Node {
             *made
         };
         let path = folder.path().to_owned();
+        let name = format!("t{}-{number}", std::process::id());
+        let database = match options.existing_database() {
+            Some(_) => None,
+            None => Some((options.database(), database_name(&name))),
+        };
+        if let Some((kind, name)) = &database {
+            kind.create(name);
+        }
         let node = Self {
             folder: Some(folder),
-            name: format!("t{}-{number}", std::process::id()),
+            name,
             address: own_address(number),
             path,
             executable: gantry_binary(),
@@ -80,6 +90,7 @@ impl Node {
             environment: Vec::new(),
             segments: Mutex::default(),
             is_quiet: false,
+            database,
             is_kept: Mutex::default(),
         };
         node.write_configuration(options);
@@ -91,6 +102,20 @@ impl Node {
     /// # Panics
     /// When the file cannot be written.
     pub fn write_configuration(&self, options: NodeOptions) {
+        let own = database_name(&self.name);
+        let data = match options.is_set("data.main.driver") {
+            true => Vec::new(),
+            false => options.database().keys(options.existing_database().unwrap_or(&own)),
+        };
+        let options =
+            data.into_iter().fold(options, |options, (key, value)| options.set_default(key, &value));
+        let options = match options.documents_uri(&own) {
+            Some(uri) => options
+                .set_default("data.passages.driver", "\"mongodb\"")
+                .set_default("data.passages.uri", &format!("{uri:?}"))
+                .set_default("data.passages.transactions", "\"off\""),
+            None => options,
+        };
         let options = options
             .text("node.name", &self.name)
             .text("node.state_dir", "state")
@@ -381,6 +406,11 @@ pub fn gantry_binary() -> PathBuf {
 #[must_use]
 pub fn repository_root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ has a parent").to_owned()
+}
+
+/// A database's name for a node's.
+fn database_name(node: &str) -> String {
+    format!("gantry_{}", node.replace('-', "_"))
 }
 
 /// An address of this process alone. All of 127.0.0.0/8 is the loopback, so every node has its own address,

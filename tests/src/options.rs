@@ -3,6 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
+use crate::Database;
+
+/// What names the server for the passages where a test leaves that open; `with-server mongo` sets it.
+const DOCUMENTS: &str = "GANTRY_TEST_DOCUMENTS";
+
 /// The kind of shared memory a node uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Backend {
@@ -40,6 +45,11 @@ impl Backend {
 #[derive(Clone, Debug)]
 pub struct NodeOptions {
     keys: BTreeMap<String, String>,
+    database: Database,
+    /// The database's name on its server; the node's own where none is given.
+    database_name: Option<String>,
+    /// The server that keeps the passages as documents, `mongodb://ADDRESS:PORT`.
+    documents: Option<String>,
 }
 
 impl NodeOptions {
@@ -47,7 +57,12 @@ impl NodeOptions {
     /// nodes run side by side on two cores.
     #[must_use]
     pub fn small() -> Self {
-        let options = Self { keys: BTreeMap::new() };
+        let options = Self {
+            keys: BTreeMap::new(),
+            database: Database::chosen(),
+            database_name: None,
+            documents: std::env::var(DOCUMENTS).ok(),
+        };
         options
             .text("ipc.backend", Backend::chosen().name())
             .set("ipc.slots", 256)
@@ -59,8 +74,6 @@ impl NodeOptions {
             .set("comm.connections_max", 1000)
             .text("node.drain_grace", "50ms")
             .set("service.libraries", r#"["gantry_diag"]"#)
-            .text("data.main.driver", "sqlite")
-            .text("data.main.path", "data.db")
             .text("log.level", "debug")
     }
 
@@ -75,8 +88,7 @@ impl NodeOptions {
     /// A small node with all the libraries that ship.
     #[must_use]
     pub fn business() -> Self {
-        let libraries =
-            r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial"]"#;
+        let libraries = r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial", "gantry_bank", "gantry_clearing"]"#;
         Self::small().set("service.libraries", libraries)
     }
 
@@ -88,10 +100,62 @@ impl NodeOptions {
         self
     }
 
+    /// Whether a test has set this key.
+    pub(crate) fn is_set(&self, key: &str) -> bool {
+        self.keys.contains_key(key)
+    }
+
+    /// The same with `key = value` unless a test has set that key.
+    #[must_use]
+    pub(crate) fn set_default(mut self, key: &str, value: &str) -> Self {
+        self.keys.entry(key.to_owned()).or_insert_with(|| value.to_owned());
+        self
+    }
+
     /// The same with `key = "value"`.
     #[must_use]
     pub fn text(self, key: &str, value: &str) -> Self {
         self.set(key, format_args!("{value:?}"))
+    }
+
+    /// The same with its data in a database of its own of this kind.
+    #[must_use]
+    pub fn on(mut self, database: Database) -> Self {
+        self.database = database;
+        self
+    }
+
+    /// The same with its data in a database that is there already and may be shared with other nodes.
+    #[must_use]
+    pub fn on_existing(mut self, database: Database, name: &str) -> Self {
+        self.database = database;
+        self.database_name = Some(name.to_owned());
+        self
+    }
+
+    /// The same with its passages as documents on the server at this `mongodb://ADDRESS:PORT`; the configuration is all
+    /// that differs.
+    #[must_use]
+    pub fn with_documents(mut self, server: &str) -> Self {
+        self.documents = Some(server.to_owned());
+        self
+    }
+
+    /// The URI of the node's own database of documents, if it has one.
+    pub(crate) fn documents_uri(&self, name: &str) -> Option<String> {
+        self.documents.as_ref().map(|server| format!("{server}/{name}?directConnection=true"))
+    }
+
+    /// The kind of its database.
+    #[must_use]
+    pub fn database(&self) -> Database {
+        self.database
+    }
+
+    /// The name of the database that is there already.
+    #[must_use]
+    pub fn existing_database(&self) -> Option<&str> {
+        self.database_name.as_deref()
     }
 
     /// The same with this many blocks of 4 KiB, 64 KiB and 1 MiB.

@@ -205,6 +205,8 @@ impl std::fmt::Debug for Kit {
 fn sources(library: &Library) -> std::collections::BTreeSet<String> {
     let description = library.description();
     let of_services = description.services.iter().flat_map(|service| service.sources.iter().cloned());
+    // A source that a service can do without is not there.
+    let of_services = of_services.filter(|source| !source.ends_with('?'));
     let of_steps = description.migrations.iter().map(|step| step.source.clone());
     of_services.chain(of_steps).collect()
 }

@@ -5,11 +5,13 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError};
+use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 use gantry_datasource::{Connection, ErrorKind, Mode, SourceError, TransactionState};
 use gantry_host_sql::{Rows, error, parameter};
 use gantry_message::ServiceNumber;
-use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
+use gantry_service_host::{
+    DocumentAnswer, DocumentCommand, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+};
 
 /// Replies may have this many bytes: what a node's largest block holds by default.
 const REPLY_BYTES_MAX: usize = 1 << 20;
@@ -33,6 +35,10 @@ impl Databases {
             Some(connection) => Ok(&mut **connection),
             None => Err(unknown(source)),
         }
+    }
+
+    fn has(&self, source: &str) -> bool {
+        self.connections.contains_key(source)
     }
 
     pub(crate) fn fail_after(&mut self, after: Option<u32>) {
@@ -153,6 +159,16 @@ impl Lender for Lent<'_> {
         let entered = self.databases.entered(source, self.may_write, limit);
         let set = entered.and_then(|connection| connection.query(text, &params, rows_max as usize, limit));
         set.map(|set| Box::new(Rows::new(set)) as Box<dyn ResultSet>).map_err(|cause| error(&cause))
+    }
+
+    fn source_kind(&self, source: &str) -> Option<SourceKind> {
+        self.databases.has(source).then_some(SourceKind::Sql)
+    }
+
+    fn document_run(&mut self, source: &str, _: &DocumentCommand<'_>) -> Result<DocumentAnswer, SqlError> {
+        let message =
+            format!("the test kit keeps no documents; test what uses the source \"{source}\" on a node");
+        Err(SqlError::new(SqlErrorKind::Unavailable, message))
     }
 
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError> {

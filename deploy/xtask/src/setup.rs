@@ -23,6 +23,36 @@ const PACKAGES: &[Package] = &[
     Package { name: "make", shown_by: "make", reason: "the same" },
     Package { name: "libc6-dev", shown_by: "/usr/include/stdio.h", reason: "headers of both" },
     Package { name: "faketime", shown_by: "faketime", reason: "steps the clock of a node under test" },
+    Package { name: "redis-server", shown_by: "redis-server", reason: "serial numbers, on ports of its own" },
+    Package { name: "redis-sentinel", shown_by: "redis-sentinel", reason: "fails it over under test" },
+    Package { name: "python3", shown_by: "python3", reason: "runs the README's first client" },
+    Package {
+        name: "unixodbc-dev",
+        shown_by: "/usr/include/sql.h",
+        reason: "links the data sources over ODBC",
+    },
+    Package {
+        name: "postgresql",
+        shown_by: "/usr/lib/postgresql/*/bin/postgres",
+        reason: "a database under test, on a port of its own",
+    },
+    Package { name: "odbc-postgresql", shown_by: "/usr/lib/*/odbc/psqlodbcw.so", reason: "its ODBC driver" },
+    Package { name: "mariadb-server", shown_by: "/usr/sbin/mariadbd", reason: "another, likewise" },
+    Package { name: "odbc-mariadb", shown_by: "/usr/lib/*/odbc/libmaodbc.so", reason: "its ODBC driver" },
+    Package { name: "postgresql-client", shown_by: "psql", reason: "asks the first past the platform" },
+    Package { name: "mariadb-client", shown_by: "mariadb", reason: "asks the second" },
+    Package { name: "nginx", shown_by: "/usr/sbin/nginx", reason: "stands before two nodes" },
+    Package {
+        name: "libnginx-mod-stream",
+        shown_by: "/usr/lib/nginx/modules/ngx_stream_module.so",
+        reason: "lets it carry frames",
+    },
+    Package {
+        name: "derby-tools",
+        shown_by: "/usr/share/java/derbytools.jar",
+        reason: "executes every statement in SQL of DB2's family",
+    },
+    Package { name: "default-jre-headless", shown_by: "java", reason: "runs Derby" },
 ];
 
 pub(crate) fn setup(steps: &Steps) -> Result<(), Failure> {

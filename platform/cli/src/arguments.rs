@@ -1,5 +1,6 @@
 //! The command line: every command with its arguments, its help and an example.
 
+mod data;
 mod service;
 
 use std::path::PathBuf;
@@ -11,6 +12,8 @@ use gantry_segment::Handoff;
 
 use crate::bench::Rate;
 use crate::key::KeyCommand;
+use crate::serial::SerialCommand;
+pub(crate) use data::{DataCommand, MigrateArguments, SeedArguments};
 pub(crate) use service::{Language, NewArguments, ServiceCommand};
 
 /// Gantry: a data-layer platform. Business servers ask services by number; the services are libraries that are
@@ -76,6 +79,18 @@ pub(crate) enum Command {
         after_help = "Examples:\n  gantry key new release.key\n  gantry key sign release.key target/release/libgantry_card.so"
     )]
     Key(KeyCommand),
+    /// Bring tables up to date, or fill a database for trying things out.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gantry data migrate --dry-run\n  gantry data seed --accounts 1000"
+    )]
+    Data(DataCommand),
+    /// Where serial numbers are, which Redis serves them, and what to do after a restore.
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  gantry serial status\n  gantry serial switch standby\n  gantry serial raise"
+    )]
+    Serial(SerialCommand),
     /// Send one request over the wire and print the reply's body.
     ///
     /// Ends with 0 on status 000, else with 1 and `status NNN meaning` on standard error.

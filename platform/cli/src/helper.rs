@@ -21,6 +21,7 @@ use crate::libraries;
 use crate::output::print;
 use crate::sources::Sources;
 
+pub(crate) use deploy::steps;
 pub(crate) use probe::{probe, run_probe};
 pub(crate) use signed::signature_path;
 
@@ -89,7 +90,7 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
                 bail!("there is no service {number}; `gantry service list` shows those there are")
             };
             let mut facts = serde_json::to_value(service)?;
-            facts["protection"] = json!(protection(&service.sources, service.kind));
+            facts["protection"] = json!(protection(settings, &service.sources, service.kind));
             facts["kept"] = json!(kept(&snapshot, &service.library));
             facts["history"] = json!(registry.history(&service.library)?);
             json!({ "result": facts })
@@ -115,11 +116,17 @@ fn kept<'s>(snapshot: &'s Snapshot, library: &str) -> Vec<&'s LibraryRecord> {
 }
 
 /// How a service's writes are kept from taking effect twice.
-fn protection(sources: &[String], kind: gantry_registry::ServiceKind) -> &'static str {
-    match (kind, sources.is_empty()) {
-        (gantry_registry::ServiceKind::Read, _) => "it only reads",
-        (_, false) => "by a row in the data source, for idempotency.retention",
-        (_, true) => "by the window in shared memory only: it names no data source",
+fn protection(settings: &Settings, sources: &[String], kind: gantry_registry::ServiceKind) -> &'static str {
+    // A source that the service can do without counts where it is configured.
+    let configured = |name: &String| settings.data.get(name.strip_suffix('?').unwrap_or(name));
+    let mut found = sources.iter().filter_map(configured);
+    match kind {
+        gantry_registry::ServiceKind::Read => "it only reads",
+        _ if found.any(|data| !data.keeps_documents()) => {
+            "by a row in the data source, for idempotency.retention"
+        }
+        _ if sources.is_empty() => "by the window in shared memory only: it names no data source",
+        _ => "by the window in shared memory only: it names no SQL data source",
     }
 }
 
@@ -142,7 +149,7 @@ fn prune(settings: &Settings) -> anyhow::Result<u64> {
     let older_than_ms = i64::try_from(now.saturating_sub(retention).as_millis()).unwrap_or(i64::MAX);
     let mut sources = Sources::new(settings);
     let mut pruned_count = 0;
-    for name in settings.data.keys() {
+    for (name, _) in settings.data.iter().filter(|(_, data)| !data.keeps_documents()) {
         let connection = sources.connection(name)?;
         loop {
             let count = requests::prune(connection, older_than_ms, PRUNE_BATCH, PRUNE_LIMIT)?;

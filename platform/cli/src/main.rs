@@ -10,6 +10,7 @@ mod call;
 mod child;
 mod client;
 mod configuration;
+mod data;
 mod doctor;
 mod failure;
 mod helper;
@@ -21,6 +22,7 @@ mod operations;
 mod output;
 mod report;
 mod run;
+mod serial;
 mod service;
 mod service_new;
 mod sources;
@@ -110,6 +112,8 @@ fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::R
         Command::Drain => operations::drain(&settings, json),
         Command::Undrain => operations::undrain(&settings, json),
         Command::Ipc(ipc) => ipc::run(&settings, &ipc, json),
+        Command::Serial(serial) => serial::run(&settings, &serial, json),
+        Command::Data(data) => data::run(&settings, &data, json),
         Command::Config(ConfigCommand::Check) => operations::check(&settings, json),
         Command::Config(ConfigCommand::Reload) => operations::reload(&settings, json),
         Command::Doctor => doctor::run(&settings, json),

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, bail};
-use gantry_datasource::{Access, Connection, Source, SqliteOptions, SqliteSource, Synchronous};
-use gantry_settings::{DataSettings, Settings};
+use gantry_datasource::{Access, Connection, configure};
+use gantry_settings::Settings;
 
 /// Connections to data sources, opened when first used.
 pub(crate) struct Sources<'a> {
@@ -27,27 +27,10 @@ impl<'a> Sources<'a> {
                     self.settings.file.display()
                 )
             };
-            let connection = source(name, data)?.connect(Access::ReadWrite);
+            let connection = configure(name, data).and_then(|source| source.connect(Access::ReadWrite));
             self.open.insert(name.to_owned(), connection.with_context(|| format!("data source {name}"))?);
         }
         let connection = self.open.get_mut(name).context("it was just opened")?;
         Ok(connection.as_mut())
-    }
-}
-
-fn source(name: &str, data: &DataSettings) -> anyhow::Result<Box<dyn Source>> {
-    match data {
-        DataSettings::Sqlite(sqlite) => {
-            let synchronous = match sqlite.synchronous {
-                gantry_settings::Synchronous::Full => Synchronous::Full,
-                gantry_settings::Synchronous::Normal => Synchronous::Normal,
-            };
-            let options =
-                SqliteOptions::new(&sqlite.path).busy_timeout(sqlite.busy_timeout).synchronous(synchronous);
-            Ok(Box::new(SqliteSource::new(name, options)))
-        }
-        DataSettings::Odbc(_) | DataSettings::MongoDb(_) => {
-            bail!("data source {name}: its driver {} is not built into this binary", data.driver().as_str())
-        }
     }
 }

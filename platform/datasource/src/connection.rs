@@ -122,6 +122,24 @@ pub trait Connection: Send {
         limit: Duration,
     ) -> Result<ResultSet, SourceError>;
 
+    /// Takes the lock under which one connection at a time brings tables up to date; [`migrate`](crate::migrate) does.
+    /// Outside of a transaction; held until [`unlock_definitions`](Connection::unlock_definitions) or the connection's
+    /// end. Where a write transaction is alone anyway there is no such lock. Blocks for at most `limit`.
+    ///
+    /// # Errors
+    /// [`Retryable`](crate::ErrorKind::Retryable): another connection held it for the whole limit.
+    fn lock_definitions(&mut self, _limit: Duration) -> Result<(), SourceError> {
+        Ok(())
+    }
+
+    /// Gives back what [`lock_definitions`](Connection::lock_definitions) took.
+    ///
+    /// # Errors
+    /// The connection is broken afterwards; closing it gives the lock back too.
+    fn unlock_definitions(&mut self) -> Result<(), SourceError> {
+        Ok(())
+    }
+
     /// Where the transaction stands.
     fn transaction(&self) -> TransactionState;
 
@@ -152,8 +170,9 @@ pub trait Source: Send {
 
 /// Inserts one row inside the open transaction; `false` if a row with its key exists already.
 ///
-/// On databases where any failed statement spoils the transaction (PostgreSQL), a savepoint guards it, so on
-/// every data source the transaction goes on as if nothing had been tried.
+/// On databases where any failed statement spoils the transaction (PostgreSQL), the statement is given words that
+/// make it leave the row out instead of failing, so on every data source the transaction goes on as if nothing had
+/// been tried. `text` is one `INSERT` of one row, without such words of its own.
 ///
 /// # Errors
 /// Those of [`Connection::execute`], except the unique violation.
@@ -163,19 +182,13 @@ pub fn insert_unless_present(
     params: &[ValueRef<'_>],
     limit: Duration,
 ) -> Result<bool, SourceError> {
-    const GUARD: &str = "gantry_insert";
-    let guarded = connection.dialect().error_spoils_transaction() && connection.in_transaction();
-    if guarded {
-        connection.savepoint(GUARD)?;
+    if let Some(words) = connection.dialect().insert_or_nothing()
+        && connection.in_transaction()
+    {
+        let text = format!("{text} {words}");
+        return connection.execute(&text, params, limit).map(|count| count > 0);
     }
-    let outcome = connection.execute(text, params, limit);
-    if guarded {
-        if outcome.is_err() {
-            connection.rollback_to(GUARD)?;
-        }
-        connection.release(GUARD)?;
-    }
-    match outcome {
+    match connection.execute(text, params, limit) {
         Ok(_) => Ok(true),
         Err(error) if error.is_unique_violation() => Ok(false),
         Err(error) => Err(error),

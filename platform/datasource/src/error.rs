@@ -60,6 +60,13 @@ impl SourceError {
         self.sqlstate == Sqlstate::MISSING_TABLE
     }
 
+    /// Whether a definition is in force already: the table, index or column exists, or what it drops does not.
+    #[must_use]
+    pub fn is_defined_already(&self) -> bool {
+        [Sqlstate::EXISTING_TABLE, Sqlstate::EXISTING_COLUMN, Sqlstate::MISSING_INDEX]
+            .contains(&self.sqlstate)
+    }
+
     /// Whether the statement would have created a table or index that exists.
     #[must_use]
     pub fn is_existing_table(&self) -> bool {
@@ -222,6 +229,10 @@ impl Sqlstate {
     pub const MISSING_TABLE: Self = Self(*b"42S02");
     /// The statement would create a table or index that exists.
     pub const EXISTING_TABLE: Self = Self(*b"42S01");
+    /// The statement would add a column that exists.
+    pub const EXISTING_COLUMN: Self = Self(*b"42S21");
+    /// The statement would drop an index or column that does not exist.
+    pub const MISSING_INDEX: Self = Self(*b"42S12");
     /// The statement names a column that does not exist.
     pub const MISSING_COLUMN: Self = Self(*b"42S22");
 }

@@ -30,11 +30,13 @@ pub struct Migration<'a> {
 
 /// Applies the steps that the database does not have yet and returns their versions.
 ///
-/// `owner` is a library's name, or `platform/` and a part of the platform, 1 to 64 bytes; each owner counts its versions for itself. Each step
-/// runs in a transaction of its own together with its row in `gantry_migration`, so a step is there whole or not at
-/// all (MariaDB commits at each `CREATE`; there, write steps of one statement). Processes that start together may
-/// all call it: one applies a step, the others find it done. Steps in the database that the list does not have are
-/// left alone, so that an older version of a library still runs after a roll-back.
+/// `owner` is a library's name, or `platform/` and a part of the platform, 1 to 64 bytes; each owner counts its
+/// versions for itself. Each step runs in a transaction of its own together with its row in `gantry_migration`, so a
+/// step is there whole or not at all. Where a definition commits by itself (MariaDB) there is no such transaction: a
+/// step that was cut off is begun again, and definitions that are there already are passed over; what a step does to
+/// rows must bear that. Processes that start together may all call it: one applies a step, the others find it done.
+/// Steps in the database that the list does not have are left alone, so that an older version of a library still
+/// runs after a roll-back.
 ///
 /// Blocks for as long as the statements take, each at most
 /// [`MIGRATION_STATEMENT_LIMIT`]. When nothing is to be done it only reads.
@@ -48,27 +50,93 @@ pub fn migrate(
     migrations: &[Migration<'_>],
 ) -> Result<Vec<u32>, SourceError> {
     check_list(connection, owner, migrations)?;
-    let mut applied = read_applied(connection, owner)?;
+    let applied = read_applied(connection, owner)?;
+    if is_complete(connection, owner, &applied, migrations)? {
+        return Ok(Vec::new());
+    }
+    lock_patiently(connection)?;
+    let outcome = apply_missing(connection, owner, migrations);
+    // A connection on which the unlocking fails is broken, and closing it unlocks; the first error is the one to tell.
+    let unlocked = connection.unlock_definitions();
+    let now_applied = outcome?;
+    unlocked?;
+    Ok(now_applied)
+}
+
+/// The versions that [`migrate`] would apply. Only reads.
+///
+/// # Errors
+/// As [`migrate`].
+pub fn missing_steps(
+    connection: &mut dyn Connection,
+    owner: &str,
+    migrations: &[Migration<'_>],
+) -> Result<Vec<u32>, SourceError> {
+    check_list(connection, owner, migrations)?;
+    let applied = read_applied(connection, owner)?;
+    let mut missing = Vec::new();
+    for migration in migrations {
+        if !is_applied(connection, owner, &applied, migration.version, &hash_text(migration.sql))? {
+            missing.push(migration.version);
+        }
+    }
+    Ok(missing)
+}
+
+/// Whether nothing is to be done; a contradiction is an error.
+fn is_complete(
+    connection: &dyn Connection,
+    owner: &str,
+    applied: &[(u32, String)],
+    migrations: &[Migration<'_>],
+) -> Result<bool, SourceError> {
+    for migration in migrations {
+        if !is_applied(connection, owner, applied, migration.version, &hash_text(migration.sql))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn apply_missing(
+    connection: &mut dyn Connection,
+    owner: &str,
+    migrations: &[Migration<'_>],
+) -> Result<Vec<u32>, SourceError> {
+    make_table(connection, owner)?;
     let mut now_applied = Vec::new();
     for migration in migrations {
         let hash = hash_text(migration.sql);
+        let applied = select_applied(connection, owner)?;
         if is_applied(connection, owner, &applied, migration.version, &hash)? {
             continue;
         }
-        begin_patiently(connection)?;
-        let outcome = apply(connection, owner, migration, &hash).and_then(|was_applied| {
-            connection.commit()?;
-            Ok(was_applied)
-        });
-        match outcome {
-            Ok(true) => now_applied.push(migration.version),
-            Ok(false) => {}
-            Err(error) => {
+        let was_applied = if connection.dialect().definition_commits() {
+            apply(connection, owner, migration, &hash)?
+        } else {
+            begin_patiently(connection)?;
+            let outcome = apply(connection, owner, migration, &hash).and_then(|was_applied| {
+                connection.commit()?;
+                Ok(was_applied)
+            });
+            if outcome.is_err() {
                 connection.rollback()?;
-                return Err(error);
             }
+            match outcome {
+                // Where there is no lock for definitions, the loser of a race finds the table made.
+                Err(error) if error.is_existing_table() => {
+                    let applied = select_applied(connection, owner)?;
+                    if is_applied(connection, owner, &applied, migration.version, &hash)? {
+                        continue;
+                    }
+                    return Err(error);
+                }
+                outcome => outcome?,
+            }
+        };
+        if was_applied {
+            now_applied.push(migration.version);
         }
-        applied.push((migration.version, hash));
     }
     Ok(now_applied)
 }
@@ -100,23 +168,25 @@ fn check_list(
     Ok(())
 }
 
-/// What the database has, after making the table of migrations if it is missing.
+/// What the database has; nothing where the table of migrations is missing.
 fn read_applied(connection: &mut dyn Connection, owner: &str) -> Result<Vec<(u32, String)>, SourceError> {
     match select_applied(connection, owner) {
-        Err(error) if error.is_missing_table() => {
-            begin_patiently(connection)?;
-            match connection.execute(CREATE, &[], MIGRATION_STATEMENT_LIMIT) {
-                Ok(_) => connection.commit()?,
-                // Another process made it since we looked.
-                Err(error) if error.is_existing_table() => connection.rollback()?,
-                Err(error) => {
-                    connection.rollback()?;
-                    return Err(error);
-                }
-            }
-            select_applied(connection, owner)
-        }
+        Err(error) if error.is_missing_table() => Ok(Vec::new()),
         outcome => outcome,
+    }
+}
+
+/// Makes the table of migrations if it is missing.
+fn make_table(connection: &mut dyn Connection, owner: &str) -> Result<(), SourceError> {
+    match select_applied(connection, owner) {
+        Err(error) if error.is_missing_table() => {}
+        outcome => return outcome.map(drop),
+    }
+    match patiently(|| connection.execute(CREATE, &[], MIGRATION_STATEMENT_LIMIT)) {
+        Ok(_) => Ok(()),
+        // Another process made it since we looked.
+        Err(error) if error.is_existing_table() => Ok(()),
+        Err(error) => Err(error),
     }
 }
 
@@ -169,12 +239,21 @@ fn apply(
     if is_applied(connection, owner, &applied, migration.version, hash)? {
         return Ok(false);
     }
+    let may_be_there = connection.dialect().definition_commits();
     for (index, statement) in split_statements(migration.sql).enumerate() {
-        connection.execute(statement, &[], MIGRATION_STATEMENT_LIMIT).map_err(|mut error| {
-            error.message =
-                format!("{owner}, version {}, statement {}: {}", migration.version, index + 1, error.message);
-            error
-        })?;
+        match connection.execute(statement, &[], MIGRATION_STATEMENT_LIMIT) {
+            Ok(_) => {}
+            Err(error) if may_be_there && error.is_defined_already() => {}
+            Err(mut error) => {
+                error.message = format!(
+                    "{owner}, version {}, statement {}: {}",
+                    migration.version,
+                    index + 1,
+                    error.message
+                );
+                return Err(error);
+            }
+        }
     }
     let params = [owner.into(), migration.version.into(), hash.into(), now_ms().into()];
     connection.execute(INSERT, &params, MIGRATION_STATEMENT_LIMIT)?;
@@ -183,9 +262,18 @@ fn apply(
 
 /// Waits for the writer's place for as long as another process's step may take.
 fn begin_patiently(connection: &mut dyn Connection) -> Result<(), SourceError> {
+    patiently(|| connection.begin(Mode::Write, MIGRATION_STATEMENT_LIMIT))
+}
+
+/// Waits for the place of the one that migrates, likewise.
+fn lock_patiently(connection: &mut dyn Connection) -> Result<(), SourceError> {
+    patiently(|| connection.lock_definitions(MIGRATION_STATEMENT_LIMIT))
+}
+
+fn patiently<T>(mut take: impl FnMut() -> Result<T, SourceError>) -> Result<T, SourceError> {
     let began = Instant::now();
     loop {
-        match connection.begin(Mode::Write, MIGRATION_STATEMENT_LIMIT) {
+        match take() {
             Err(error)
                 if error.kind == ErrorKind::Retryable && began.elapsed() < MIGRATION_STATEMENT_LIMIT => {}
             outcome => return outcome,

@@ -37,6 +37,9 @@ impl PortableStatement {
         let mut rewriter =
             Rewriter { text, at: 0, out: String::with_capacity(text.len() + 16), parameters: 0 };
         rewriter.run(dialect)?;
+        if verb == Verb::Define && defines_table(text) {
+            rewriter.out.push_str(dialect.table_options());
+        }
         if rewriter.parameters > PARAMETERS_MAX {
             return Err(DialectError::TooManyParameters {
                 parameters: rewriter.parameters,
@@ -169,6 +172,41 @@ fn skip_blank(text: &str, start: usize) -> Result<usize, DialectError> {
     Ok(at)
 }
 
+/// Whether the text begins with `CREATE TABLE`.
+fn defines_table(text: &str) -> bool {
+    let mut words = words(text);
+    words.next().is_some_and(|word| word.eq_ignore_ascii_case("CREATE"))
+        && words.next().is_some_and(|word| word.eq_ignore_ascii_case("TABLE"))
+}
+
+/// The words of a portable text, without those in literals, quoted names, comments and escapes.
+pub(crate) fn words(text: &str) -> impl Iterator<Item = &str> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while let Some(byte) = text.as_bytes().get(at).copied() {
+            if let Ok(Some(end)) = skip_opaque(text, at) {
+                at = end;
+            } else if byte == b'{' {
+                at = text[at..].find('}').map_or(text.len(), |length| at + length + 1);
+            } else if byte.is_ascii_alphabetic() || byte == b'_' {
+                let start = at;
+                let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+                at += text.as_bytes()[at..].iter().take_while(|byte| is_part(byte)).count();
+                return Some(&text[start..at]);
+            } else {
+                at += 1;
+            }
+        }
+        None
+    })
+}
+
+/// Whether one of `wanted` is among the words of a portable text.
+#[cfg(any(feature = "odbc", test))]
+pub(crate) fn has_word(text: &str, wanted: &[&str]) -> bool {
+    words(text).any(|word| wanted.iter().any(|wanted| word.eq_ignore_ascii_case(wanted)))
+}
+
 fn read_verb(text: &str) -> Result<Verb, DialectError> {
     let start = skip_blank(text, 0)?;
     let word = text[start..].split(|letter: char| !letter.is_ascii_alphabetic()).next().unwrap_or("");
@@ -215,7 +253,7 @@ mod tests {
                 Dialect::Derby,
                 "SELECT a FROM t WHERE b = ? ORDER BY a FETCH FIRST ? ROWS ONLY FOR UPDATE WITH RS",
             ),
-            (Dialect::Postgres, "SELECT a FROM t WHERE b = ? ORDER BY a FETCH FIRST ? ROWS ONLY FOR UPDATE"),
+            (Dialect::Postgres, "SELECT a FROM t WHERE b = ? ORDER BY a LIMIT ? FOR UPDATE"),
             (Dialect::MariaDb, "SELECT a FROM t WHERE b = ? ORDER BY a LIMIT ? FOR UPDATE"),
         ];
         for (dialect, expected) in cases {
@@ -224,6 +262,30 @@ mod tests {
         }
         let blob = PortableStatement::rewrite("CREATE TABLE t (b { BLOB  64 })", Dialect::Db2).unwrap();
         assert_eq!(blob.text(), "CREATE TABLE t (b BLOB(64))");
+        for dialect in [Dialect::Sqlite, Dialect::Db2, Dialect::Derby, Dialect::Postgres, Dialect::MariaDb] {
+            let text = "CREATE INDEX i ON t (a) -- {identity key}";
+            assert_eq!(PortableStatement::rewrite(text, dialect).unwrap().text(), text);
+        }
+    }
+
+    #[test]
+    fn tables_of_mariadb_compare_text_byte_by_byte() {
+        let text = "-- a table\ncreate table t (a VARCHAR(4), b {timestamp type}, c {identity key});";
+        let statement = PortableStatement::rewrite(text, Dialect::MariaDb).unwrap();
+        assert_eq!(
+            statement.text(),
+            "-- a table\ncreate table t (a VARCHAR(4), b DATETIME(6), c BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY) \
+             ENGINE=InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_nopad_bin"
+        );
+    }
+
+    #[test]
+    fn words_leave_out_literals_comments_and_escapes() {
+        let text =
+            "WITH a AS (SELECT 'insert' FROM \"update\" /* delete */) SELECT * FROM a {for update} -- merge";
+        let found: Vec<&str> = words(text).collect();
+        assert_eq!(found, ["WITH", "a", "AS", "SELECT", "FROM", "SELECT", "FROM", "a"]);
+        assert!(has_word("select 收费 returning x", &["RETURNING"]) && !has_word(text, &["INSERT", "MERGE"]));
     }
 
     #[test]

@@ -104,7 +104,10 @@ impl ServiceDescription {
             return Err(format!("a time-out of {} ms; at most one hour is taken", self.timeout_ms));
         }
         if self.sources.len() > SOURCES_MAX
-            || !self.sources.iter().all(|source| is_word(source, NAME_BYTES_MAX))
+            || !self.sources.iter().all(|source| {
+                // The mark of a source that the service can do without.
+                is_word(source.strip_suffix('?').unwrap_or(source), NAME_BYTES_MAX)
+            })
         {
             return Err(format!(
                 "data sources are at most {SOURCES_MAX} names of letters, digits, `_` and `-`"

@@ -13,6 +13,7 @@ use crate::node::{NodeRow, ThreadRow};
 use crate::notes::ProcessNote;
 use crate::process_table::ProcessRow;
 use crate::region::Region;
+use crate::serial_cache::{SERIAL_KINDS_MAX, SerialCells, SerialKind, SerialNode};
 use crate::service_table::{LibraryRow, ServiceRow};
 use crate::slot::{RingRow, SlotRow};
 use crate::statistics::ServiceStatistics;
@@ -88,6 +89,26 @@ impl Control {
     /// The keepers of the communication process's descriptors.
     pub fn keepers(&self) -> &[KeeperRow] {
         self.many(self.layout.keepers, KEEPERS_MAX as u32)
+    }
+
+    /// What holds for the serial numbers of the whole node.
+    pub fn serial_node(&self) -> &SerialNode {
+        self.one(self.layout.serial_node)
+    }
+
+    /// The types of serial numbers.
+    pub fn serial_kinds(&self) -> &[SerialKind] {
+        self.many(self.layout.serial_kinds, SERIAL_KINDS_MAX as u32)
+    }
+
+    /// The ranges of a type of serial numbers, in the order of the process table.
+    ///
+    /// # Panics
+    /// When there is no such type.
+    pub fn serial_cells(&self, kind: usize) -> &[SerialCells] {
+        assert!(kind < SERIAL_KINDS_MAX, "there is no type {kind} of serial numbers");
+        let row_bytes = size_of::<SerialCells>() * self.dimensions.processes as usize;
+        self.many(self.layout.serial_cells + kind * row_bytes, self.dimensions.processes)
     }
 
     /// The slots.

@@ -8,6 +8,7 @@ use crate::keeper_table::{KEEPERS_MAX, KeeperRow};
 use crate::node::{NodeRow, ThreadRow};
 use crate::notes::ProcessNote;
 use crate::process_table::ProcessRow;
+use crate::serial_cache::{SERIAL_KINDS_MAX, SerialCells, SerialKind, SerialNode};
 use crate::service_table::{LibraryRow, ServiceRow};
 use crate::slot::{RingRow, SlotRow};
 use crate::statistics::ServiceStatistics;
@@ -24,6 +25,9 @@ pub(crate) struct ControlLayout {
     pub(crate) processes: usize,
     pub(crate) notes: usize,
     pub(crate) keepers: usize,
+    pub(crate) serial_node: usize,
+    pub(crate) serial_kinds: usize,
+    pub(crate) serial_cells: usize,
     pub(crate) slots: usize,
     /// Read ring, write ring, then a reply ring for each I/O thread.
     pub(crate) rings: Vec<usize>,
@@ -71,6 +75,10 @@ impl ControlLayout {
         let processes = cursor.place(size_of::<ProcessRow>(), count(dimensions.processes));
         let notes = cursor.place(size_of::<ProcessNote>(), count(dimensions.processes));
         let keepers = cursor.place(size_of::<KeeperRow>(), KEEPERS_MAX);
+        let serial_node = cursor.place(size_of::<SerialNode>(), 1);
+        let serial_kinds = cursor.place(size_of::<SerialKind>(), SERIAL_KINDS_MAX);
+        let serial_cells =
+            cursor.place(size_of::<SerialCells>(), SERIAL_KINDS_MAX * count(dimensions.processes));
         let slots = cursor.place(size_of::<SlotRow>(), count(dimensions.slots));
         let ring_bytes = size_of::<RingRow>() + 8 * count(dimensions.ring_cells());
         let rings = (0..2 + dimensions.io_threads).map(|_| cursor.place(ring_bytes, 1)).collect();
@@ -90,6 +98,9 @@ impl ControlLayout {
             processes,
             notes,
             keepers,
+            serial_node,
+            serial_kinds,
+            serial_cells,
             slots,
             rings,
             tags,
@@ -132,7 +143,7 @@ mod tests {
         let dimensions = Dimensions::small();
         let layout = ControlLayout::new(&dimensions);
         let mut starts = vec![layout.node, layout.threads, layout.processes, layout.notes, layout.keepers];
-        starts.push(layout.slots);
+        starts.extend([layout.serial_node, layout.serial_kinds, layout.serial_cells, layout.slots]);
         starts.extend(&layout.rings);
         starts.extend(&layout.tags);
         starts.extend([layout.services, layout.libraries, layout.statistics, layout.connections]);

@@ -22,6 +22,7 @@ mod notes;
 mod process_table;
 mod region;
 mod segments;
+mod serial_cache;
 mod service_table;
 mod slot;
 mod statistics;
@@ -46,6 +47,10 @@ pub use notes::{
 pub use process_table::{Life, ProcessRow, ProcessState, Role};
 pub use region::{Region, Shared};
 pub use segments::{Backend, Found, Handoff, Removal, Segments};
+pub use serial_cache::{
+    SERIAL_CELLS, SERIAL_KINDS_MAX, SERIAL_LISTS_MAX, SERIAL_SERVERS, SerialCell, SerialCells, SerialKind,
+    SerialList, SerialNode, SerialServer,
+};
 pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};
 pub use slot::{RingRow, SlotRow};
 pub use statistics::{LATENCY_BUCKETS, ServiceStatistics};

@@ -67,6 +67,54 @@ pub enum SerialError {
         #[source]
         cause: Box<SourceError>,
     },
+    /// The database knows less than was leased from it: it was restored from a backup, or replaced.
+    #[error(
+        "serial type `{kind}`: the database leases from {found} on, but numbers up to {} were leased before, as \
+         this node or its Redis remembers; was it restored from a backup? run `gantry serial raise` once",
+        known - 1
+    )]
+    WentBack {
+        /// The type.
+        kind: String,
+        /// The first number that the database would lease.
+        found: i64,
+        /// The number behind the last one known to be leased.
+        known: i64,
+    },
+    /// The database has no name for its number space.
+    #[error("gantry_serial_space has no row; start the node once, or run `gantry data migrate`")]
+    NoSpace,
+    /// Figures for `gantry serial status`, or the space's name, could not be read or written.
+    #[error("could not {doing}")]
+    Figures {
+        /// What was tried.
+        doing: &'static str,
+        /// The database's answer.
+        #[source]
+        cause: Box<SourceError>,
+    },
+    /// Redis. Nobody who draws sees it: the database serves then.
+    #[error("Redis {address}: could not {doing}: {message}")]
+    Redis {
+        /// Which server.
+        address: String,
+        /// What was tried.
+        doing: &'static str,
+        /// Its answer, or the system's.
+        message: String,
+    },
+    /// A Redis URL of the configuration cannot be used.
+    #[error("[serial]: {message}")]
+    BadUrl {
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The standby was asked for and none is configured.
+    #[error("[serial] {server} is not configured, so nothing can be switched to it")]
+    NoServer {
+        /// Which one.
+        server: &'static str,
+    },
 }
 
 impl SerialError {

@@ -4,11 +4,21 @@
 //! atomic statement, and what was added once is never added again. A process gives numbers out of its ranges
 //! without asking the database, and forgets what is left of them when it ends: gaps are allowed, repeats never.
 //!
-//! A range leased inside a caller's transaction comes undone when that is rolled back, and another process may
-//! lease it then. So [`Serials`] must be told how a transaction ended; see [`Serials::next`].
+//! Two caches lie between the database and a process, and both may lose numbers and never repeat one: lists in Redis
+//! that all nodes share, and ranges in the node's memory that all its workers share. `README.md` beside this crate goes
+//! through what may fail, and why no number comes twice.
 //!
-//! What it does not do: it begins a transaction only where the caller has none, it orders nothing between
-//! processes, and it knows no Redis.
+//! - [`Serials`]: draws; a worker's come from [`SharedSerials::of_worker`], which takes its place in the node's memory
+//!   ([`NodeCache`]) and the Redis servers of the settings.
+//! - [`SharedSerials::top_up`]: fills up, between requests.
+//! - [`status`], [`raise`], [`switch`]: what the commands `gantry serial …` do.
+//! - [`prepare_table`]: the tables.
+//!
+//! A range leased inside a caller's transaction comes undone when that is rolled back, and another process may
+//! lease it then. So [`Serials`] must be told how a transaction ended; see [`SharedSerials::next`].
+//!
+//! What it does not do: it begins a transaction only where the caller has none, and it orders nothing between
+//! processes.
 //!
 //! ```
 //! use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
@@ -30,11 +40,26 @@
 //! ```
 #![forbid(unsafe_code)]
 
+mod account;
+pub mod cell;
 mod error;
+mod fold;
+mod kind;
 mod lease;
 pub mod limits;
+mod node;
+mod raise;
+mod redis;
+mod report;
 mod serials;
+mod status;
+mod supply;
+mod tables;
+mod top_up;
 
 pub use error::SerialError;
-pub use lease::prepare_table;
-pub use serials::{Mark, SerialType, Serials};
+pub use node::{NodeCache, ServerName};
+pub use raise::{Raised, raise, switch};
+pub use serials::{Mark, SerialType, Serials, SharedSerials};
+pub use status::{Gap, SerialStatus, ServerStatus, TypeStatus, status};
+pub use tables::prepare_table;

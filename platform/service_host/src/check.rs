@@ -217,7 +217,16 @@ impl Reader<'_> {
         }
         // SAFETY: the contract says that so many names lie there, constant until the process ends.
         let names = unsafe { std::slice::from_raw_parts(raw.sources, raw.sources_count as usize) };
-        names.iter().map(|name| self.name(item, *name)).collect()
+        names.iter().map(|name| self.source(item, *name)).collect()
+    }
+
+    /// A source's name; with a `?` at its end the service can do without it.
+    fn source(&self, item: &str, raw: GantryText) -> Result<String, LoadError> {
+        let text = self.text(item, "name", raw, NAME_BYTES_MAX)?;
+        match text.strip_suffix('?') {
+            Some(bare) => Ok(format!("{}?", self.name(item, GantryText::from_str(bare))?)),
+            None => self.name(item, raw),
+        }
     }
 
     fn migration(&self, raw: &GantryMigration) -> Result<MigrationDescription, LoadError> {

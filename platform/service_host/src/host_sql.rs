@@ -151,34 +151,43 @@ unsafe extern "C" fn rows_close(call: *mut GantryCall, rows: *mut GantryRows) {
 unsafe extern "C" fn last_error(call: *mut GantryCall, error: *mut GantrySqlError) -> GantryCode {
     with_running(call, GANTRY_FAILED, |running| {
         let Some(failure) = &running.sql_error else { return GANTRY_FAILED };
-        if error.is_null() {
-            return GANTRY_FAILED;
-        }
-        let mut sqlstate = [0; 6];
-        for (place, byte) in sqlstate.iter_mut().take(5).zip(failure.sqlstate.bytes()) {
-            *place = byte as c_char;
-        }
-        // SAFETY: not null, and the contract says that the struct begins with its size.
-        let struct_bytes = unsafe { error.cast::<u32>().read_unaligned() };
-        let facts = GantrySqlError {
-            struct_bytes,
-            kind: failure.kind.number(),
-            native_code: failure.native_code,
-            sqlstate,
-            reserved: [0; 6],
-            message: GantryText::from_str(&failure.message),
-        };
-        let bytes = (struct_bytes as usize).min(size_of::<GantrySqlError>());
-        // Half a text would be a wrong text: a struct that ends inside it gets none of it.
-        let bytes = if bytes < size_of::<GantrySqlError>() {
-            bytes.min(offset_of!(GantrySqlError, message))
-        } else {
-            bytes
-        };
-        // SAFETY: the library says that its struct has at least so many bytes; `facts` is ours.
-        unsafe { std::ptr::copy_nonoverlapping((&raw const facts).cast::<u8>(), error.cast::<u8>(), bytes) };
-        GANTRY_OK
+        // SAFETY: the contract says that the struct is null or there, and begins with its size.
+        unsafe { store_error(failure, error) }
     })
+}
+
+/// Stores the facts of a failure as far as the library's struct reaches.
+///
+/// # Safety
+/// `error` is null or begins with its size in bytes, and all of it can be written.
+pub(crate) unsafe fn store_error(failure: &SqlError, error: *mut GantrySqlError) -> GantryCode {
+    if error.is_null() {
+        return GANTRY_FAILED;
+    }
+    let mut sqlstate = [0; 6];
+    for (place, byte) in sqlstate.iter_mut().take(5).zip(failure.sqlstate.bytes()) {
+        *place = byte as c_char;
+    }
+    // SAFETY: not null, and the contract says that the struct begins with its size.
+    let struct_bytes = unsafe { error.cast::<u32>().read_unaligned() };
+    let facts = GantrySqlError {
+        struct_bytes,
+        kind: failure.kind.number(),
+        native_code: failure.native_code,
+        sqlstate,
+        reserved: [0; 6],
+        message: GantryText::from_str(&failure.message),
+    };
+    let bytes = (struct_bytes as usize).min(size_of::<GantrySqlError>());
+    // Half a text would be a wrong text: a struct that ends inside it gets none of it.
+    let bytes = if bytes < size_of::<GantrySqlError>() {
+        bytes.min(offset_of!(GantrySqlError, message))
+    } else {
+        bytes
+    };
+    // SAFETY: the library says that its struct has at least so many bytes; `facts` is ours.
+    unsafe { std::ptr::copy_nonoverlapping((&raw const facts).cast::<u8>(), error.cast::<u8>(), bytes) };
+    GANTRY_OK
 }
 
 /// Checks a statement as it came over the border and shows it to `run`.
@@ -196,7 +205,7 @@ unsafe fn with_statement<T>(
 ) -> Result<T, SqlError> {
     // SAFETY: passed on from the caller.
     let source = unsafe { source.read() }.ok_or_else(|| bad_value("the source's name is not UTF-8"))?;
-    if !running.sources.iter().any(|declared| declared == source) {
+    if !running.declares(source) {
         let message = format!("the service does not declare the data source `{source}` in `sources`");
         return Err(SqlError::new(SqlErrorKind::UnknownSource, message));
     }

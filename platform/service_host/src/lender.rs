@@ -54,6 +54,43 @@ pub trait ResultSet {
     fn value(&self, column: usize) -> Result<SqlValue<'_>, SqlError>;
 }
 
+/// What a data source keeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// Tables.
+    Sql,
+    /// Documents.
+    Document,
+}
+
+/// One command on documents, as it came over the border: nothing in it was looked into.
+#[derive(Clone, Copy, Debug)]
+pub struct DocumentCommand<'a> {
+    /// One of `GANTRY_DOCUMENT_…`, or a number that does not exist.
+    pub operation: u32,
+    /// The collection.
+    pub collection: &'a str,
+    /// Which documents, as BSON; empty for all.
+    pub filter: &'a [u8],
+    /// BSON documents, one after the other.
+    pub documents: &'a [u8],
+    /// Options, as BSON; empty for none.
+    pub options: &'a [u8],
+    /// Documents that may come back, 1 to 100000.
+    pub documents_max: u32,
+}
+
+/// What a command on documents gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DocumentAnswer {
+    /// The documents, as BSON.
+    pub documents: Vec<Box<[u8]>>,
+    /// Documents that matched, were inserted or were deleted.
+    pub matched: u64,
+    /// Documents that are different now.
+    pub modified: u64,
+}
+
 /// Why there is no room for a reply.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -121,6 +158,19 @@ pub trait Lender {
         rows_max: u32,
     ) -> Result<Box<dyn ResultSet>, SqlError>;
 
+    /// What a source that the service declared is; `None` if this node does not have it.
+    fn source_kind(&self, source: &str) -> Option<SourceKind>;
+
+    /// Runs a command on the documents of a source that the service declared.
+    ///
+    /// # Errors
+    /// See [`SqlErrorKind`].
+    fn document_run(
+        &mut self,
+        source: &str,
+        command: &DocumentCommand<'_>,
+    ) -> Result<DocumentAnswer, SqlError>;
+
     /// Draws `count` serials (1 to 10000) of the type named `kind` and appends them to `serials`.
     ///
     /// # Errors
@@ -177,6 +227,14 @@ impl Lender for NothingLent {
         _: &[SqlValue<'_>],
         _: u32,
     ) -> Result<Box<dyn ResultSet>, SqlError> {
+        Err(Self::no_sql())
+    }
+
+    fn source_kind(&self, _: &str) -> Option<SourceKind> {
+        None
+    }
+
+    fn document_run(&mut self, _: &str, _: &DocumentCommand<'_>) -> Result<DocumentAnswer, SqlError> {
         Err(Self::no_sql())
     }
 

@@ -21,6 +21,7 @@ mod description;
 mod elf;
 mod error;
 mod host;
+mod host_document;
 mod host_serial;
 mod host_sql;
 mod lender;
@@ -34,6 +35,9 @@ pub use container::Container;
 pub use description::{Description, MigrationDescription, ServiceDescription};
 pub use error::LoadError;
 pub use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
-pub use lender::{Lender, NothingLent, ReplyError, RequestView, ResultSet, SqlValue, is_log_enabled, log};
+pub use lender::{
+    DocumentAnswer, DocumentCommand, Lender, NothingLent, ReplyError, RequestView, ResultSet, SourceKind,
+    SqlValue, is_log_enabled, log,
+};
 pub use loader::{Library, Loader};
 pub use probe::probe;

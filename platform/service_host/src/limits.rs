@@ -25,6 +25,8 @@ pub const STATEMENT_BYTES_MAX: usize = 1 << 20;
 pub const PARAMS_MAX: usize = 1000;
 /// Most rows that one query may ask for.
 pub const ROWS_MAX: u32 = 100_000;
+/// Most bytes of one command on documents: two documents of the largest size that MongoDB takes.
+pub const DOCUMENT_COMMAND_BYTES_MAX: usize = 32 << 20;
 /// Most results that one call holds open at a time.
 pub const OPEN_RESULTS_MAX: usize = 64;
 /// Longest code of a business error, in bytes.

@@ -31,6 +31,15 @@ pub(crate) struct OpenResult {
     pub(crate) is_on_row: bool,
 }
 
+/// Documents that the service reads.
+pub(crate) struct OpenDocuments {
+    /// The service's handle.
+    pub(crate) id: usize,
+    pub(crate) documents: Vec<Box<[u8]>>,
+    /// Which is read next.
+    pub(crate) next: usize,
+}
+
 /// One running call.
 pub(crate) struct Running<'call> {
     pub(crate) lender: &'call mut dyn Lender,
@@ -49,7 +58,9 @@ pub(crate) struct Running<'call> {
     pub(crate) results: Vec<OpenResult>,
     /// Handle of the result opened last.
     pub(crate) result_id: usize,
+    pub(crate) documents: Vec<OpenDocuments>,
     pub(crate) sql_error: Option<SqlError>,
+    pub(crate) document_error: Option<SqlError>,
     pub(crate) serials: Vec<String>,
     pub(crate) serial_message: String,
 }
@@ -67,10 +78,17 @@ impl<'call> Running<'call> {
             fault: None,
             results: Vec::new(),
             result_id: 0,
+            documents: Vec::new(),
             sql_error: None,
+            document_error: None,
             serials: Vec::new(),
             serial_message: String::new(),
         }
+    }
+
+    /// Whether the service declares this data source, as one that it needs or (`NAME?`) one that it can do without.
+    pub(crate) fn declares(&self, source: &str) -> bool {
+        self.sources.iter().any(|declared| declared.strip_suffix('?').unwrap_or(declared) == source)
     }
 
     /// Runs `work`, which calls the library, with the handle of this call.

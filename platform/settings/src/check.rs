@@ -24,7 +24,7 @@ pub(crate) fn driver(driver: Driver, section: &Section<'_, '_>, reader: &mut Rea
     let owned: &[&str] = match driver {
         Driver::Sqlite => &["path", "busy_timeout", "synchronous"],
         Driver::Odbc => &["connection"],
-        Driver::MongoDb => &["uri"],
+        Driver::MongoDb => &["uri", "transactions"],
     };
     let known = |name: &str| keys::ALL.iter().any(|key| key.section() == "data.*" && key.name() == name);
     for (name, span, value) in section.names() {

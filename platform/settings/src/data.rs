@@ -52,6 +52,20 @@ pub struct OdbcSettings {
 pub struct MongoSettings {
     /// The connection URI, `mongodb://…`.
     pub uri: Secret,
+    /// Whether what a write request does there is kept or undone as one.
+    pub transactions: Transactions,
+}
+
+/// Whether a document source is written in transactions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Transactions {
+    /// Where the server has them: replica sets and clusters.
+    Detect,
+    /// Always; a server without them refuses the first command of a write.
+    On,
+    /// Never: each command is kept by itself, at once.
+    Off,
 }
 
 /// The kinds of databases that a file can name.
@@ -66,9 +80,15 @@ pub enum Driver {
 }
 
 impl Driver {
-    /// The drivers this binary has. A feature that adds one changes this line only: the check of the
+    /// The drivers this binary has. A feature that adds one changes this list only: the check of the
     /// file and its message follow from it.
-    pub const BUILT: &'static [Self] = &[Self::Sqlite];
+    pub const BUILT: &'static [Self] = &[
+        Self::Sqlite,
+        #[cfg(feature = "odbc")]
+        Self::Odbc,
+        #[cfg(feature = "mongodb")]
+        Self::MongoDb,
+    ];
 
     /// The word in the configuration: `sqlite`, `odbc` or `mongodb`.
     pub const fn as_str(self) -> &'static str {
@@ -86,6 +106,11 @@ impl Driver {
 }
 
 impl DataSettings {
+    /// Whether it keeps documents; the others speak SQL.
+    pub const fn keeps_documents(&self) -> bool {
+        matches!(self, Self::MongoDb(_))
+    }
+
     /// The driver this source is opened with.
     pub const fn driver(&self) -> Driver {
         match self {

@@ -3,11 +3,12 @@
 //! leaves out, messages name it as their example, and a test holds `config/embedded.toml` against it.
 
 use crate::kind::{Count, Kind, Share, Size, Span, Word};
+use crate::redis::Redis;
 use crate::special::{
     Addresses, Blocks, Format, Hidden, IpcKey, Libraries, Mode, Name, NotYetList, NotYetText, PathText,
     Paths, Signers,
 };
-use crate::{Driver, IpcBackend, LogLevel, Synchronous, TimeoutPolicy, limits};
+use crate::{Driver, IpcBackend, LogLevel, Synchronous, TimeoutPolicy, Transactions, limits};
 use std::time::Duration;
 
 /// Whether a change of a key takes effect by SIGHUP.
@@ -157,7 +158,7 @@ keys! {
     SERVICE_POLICY: Word<TimeoutPolicy> = "service", "policy",
         Word { words: &[("kill", TimeoutPolicy::Kill), ("answer", TimeoutPolicy::Answer)] }, r#""kill""#, Live;
     SERVICE_LIBRARIES: Libraries = "service", "libraries", Libraries,
-        r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial"]"#, Restart;
+        r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial", "gantry_bank", "gantry_clearing"]"#, Restart;
     SERVICE_SIGNERS: Signers = "service", "signers", Signers, "[]", Restart;
     SERVICE_QUARANTINE_DEATHS: Count = "service", "quarantine_deaths", count(1, 1000, "deaths"), "5", Live;
     SERVICE_QUARANTINE_WINDOW: Span = "service", "quarantine_window", Span::of_ms(SECOND, DAY), r#""60s""#, Live;
@@ -178,11 +179,13 @@ keys! {
     DATA_SYNCHRONOUS: Word<Synchronous> = "data.*", "synchronous",
         Word { words: &[("full", Synchronous::Full), ("normal", Synchronous::Normal)] }, r#""full""#, Restart;
     DATA_CONNECTION: Hidden = "data.*", "connection", Hidden { example: "\"Driver={…};…\"" }, "", Restart;
+    DATA_TRANSACTIONS: Word<Transactions> = "data.*", "transactions",
+        Word { words: &[("detect", Transactions::Detect), ("on", Transactions::On), ("off", Transactions::Off)] },
+        r#""detect""#, Restart;
     DATA_URI: Hidden = "data.*", "uri", Hidden { example: "\"mongodb://…\"" }, "", Restart;
 
-    SERIAL_REDIS: NotYetText = "serial", "redis", NotYetText { what: "serial numbers by Redis are" }, r#""""#, Restart;
-    SERIAL_STANDBY: NotYetText =
-        "serial", "standby", NotYetText { what: "serial numbers by Redis are" }, r#""""#, Restart;
+    SERIAL_REDIS: Redis = "serial", "redis", Redis, r#""""#, Restart;
+    SERIAL_STANDBY: Redis = "serial", "standby", Redis, r#""""#, Restart;
     SERIAL_RANGE: Count = "serial", "range", count(1, 10_000_000, "numbers"), "1000", Restart;
     SERIAL_TYPE_RANGE: Count = "serial.types.*", "range", count(1, 10_000_000, "numbers"), "", Restart;
     SERIAL_TYPE_FORMAT: Format = "serial.types.*", "format", Format, r#""{seq:16}""#, Restart;

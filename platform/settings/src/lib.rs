@@ -34,6 +34,7 @@ mod print;
 mod quantity;
 mod read;
 mod reader;
+mod redis;
 mod secret;
 mod sections;
 mod serial;
@@ -47,8 +48,11 @@ mod unknown;
 mod tests;
 
 pub use changes::{Changes, changes};
-pub use data::{DataSettings, Driver, MongoSettings, OdbcSettings, SqliteSettings, Synchronous};
+pub use data::{
+    DataSettings, Driver, MongoSettings, OdbcSettings, SqliteSettings, Synchronous, Transactions,
+};
 pub use error::{Fault, FaultKind, SettingsError};
+pub use redis::{REDIS_ADDRESSES_MAX, RedisAddress, RedisForm, RedisUrl, RedisUrlError};
 pub use secret::Secret;
 pub use sections::{
     AdmissionSettings, BlockClass, CommSettings, IdempotencySettings, IpcBackend, IpcSettings,

@@ -210,6 +210,7 @@ fn data_source(
     let synchronous = reader.take(section, &keys::DATA_SYNCHRONOUS);
     let connection = reader.take_set(section, &keys::DATA_CONNECTION);
     let uri = reader.take_set(section, &keys::DATA_URI);
+    let transactions = reader.take(section, &keys::DATA_TRANSACTIONS);
     check::driver(driver, section, reader);
     match driver {
         Driver::Sqlite => {
@@ -219,7 +220,9 @@ fn data_source(
             DataSettings::Sqlite(SqliteSettings { path, busy_timeout, synchronous })
         }
         Driver::Odbc => DataSettings::Odbc(OdbcSettings { connection: connection.unwrap_or_default() }),
-        Driver::MongoDb => DataSettings::MongoDb(MongoSettings { uri: uri.unwrap_or_default() }),
+        Driver::MongoDb => {
+            DataSettings::MongoDb(MongoSettings { uri: uri.unwrap_or_default(), transactions })
+        }
     }
 }
 

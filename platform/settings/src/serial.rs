@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 /// `[serial]`: where serial numbers come from.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SerialSettings {
-    /// The primary Redis. Always empty in this version: the file is refused when it is not.
+    /// The primary Redis, a [`RedisUrl`](crate::RedisUrl) that was checked; empty = none.
     pub redis: Secret,
-    /// The standby Redis. Always empty in this version: the file is refused when it is not.
+    /// The standby Redis, likewise.
     pub standby: Secret,
     /// Numbers taken from the database at once, for types that say nothing else.
     pub range: u64,

@@ -8,7 +8,9 @@ use gantry_message::ServiceNumber;
 use gantry_ring::Cursor;
 use gantry_segment::ProcessNote;
 use gantry_serials::Serials;
-use gantry_service_host::{Lender, ReplyError, ResultSet, SqlValue};
+use gantry_service_host::{
+    DocumentAnswer, DocumentCommand, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+};
 
 use crate::reply::ReplyRoom;
 use crate::sources::Sources;
@@ -23,6 +25,8 @@ pub(crate) const REQUEST_SOURCE: &str = "main";
 /// One call's view of the worker.
 pub(crate) struct Lent<'w, 'a> {
     pub(crate) number: ServiceNumber,
+    /// The data sources that the service declares.
+    pub(crate) declared: &'w [String],
     /// Where the running statement is noted.
     pub(crate) note: &'w ProcessNote,
     pub(crate) sources: &'w mut Sources,
@@ -46,7 +50,7 @@ impl Lent<'_, '_> {
     }
 
     /// Remembers what may succeed when everything is run again.
-    fn note_failure(&mut self, error: SqlError) -> SqlError {
+    pub(crate) fn note_failure(&mut self, error: SqlError) -> SqlError {
         self.transaction.is_taken_back |= error.kind == SqlErrorKind::Retryable;
         error
     }
@@ -95,6 +99,18 @@ impl Lender for Lent<'_, '_> {
             Ok(set) => Ok(Box::new(gantry_host_sql::Rows::new(set))),
             Err(error) => Err(self.note_failure(gantry_host_sql::error(&error))),
         }
+    }
+
+    fn source_kind(&self, source: &str) -> Option<SourceKind> {
+        self.kind_of(source)
+    }
+
+    fn document_run(
+        &mut self,
+        source: &str,
+        command: &DocumentCommand<'_>,
+    ) -> Result<DocumentAnswer, SqlError> {
+        self.run_on_documents(source, command)
     }
 
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError> {

@@ -125,6 +125,7 @@ impl<'a> Worker<'a> {
         let write = (facts.kind != Kind::Read).then(|| facts.identity(row));
         let mut lent = Lent {
             number: facts.service,
+            declared: &instance.service().sources,
             note: self.note,
             sources: &mut self.sources,
             serials: &mut self.serials,
@@ -176,6 +177,9 @@ impl<'a> Worker<'a> {
     fn commit(&mut self, slot: SlotRef, row: &SlotRow, mut called: Called<'_>) {
         let identity = called.write.as_ref().filter(|_| called.transaction.is_open());
         let Some(identity) = identity else {
+            if let Err(error) = called.transaction.commit_documents(&mut self.sources) {
+                return self.refuse_documents(slot, row, called, &error);
+            }
             called.transaction.roll_back(&mut self.sources, &mut self.serials);
             self.keep_long_reply(&called);
             return self.reply(slot, row, Status::Done, &called.room);
@@ -190,6 +194,10 @@ impl<'a> Worker<'a> {
             tracing::error!(%error, "the reply could not be recorded; rolled back, answered 306");
             called.room.clear();
             return self.reply(slot, row, Status::ServiceFailed, &called.room);
+        }
+        // Before the commit that makes the request done: see `document.rs`.
+        if let Err(error) = called.transaction.commit_documents(&mut self.sources) {
+            return self.refuse_documents(slot, row, called, &error);
         }
         self.write_reply(row, Status::Done, &called.room);
         // From here on a death leaves a slot that is queued again: the request's row in the database tells the next
@@ -211,6 +219,20 @@ impl<'a> Worker<'a> {
                 self.reply(slot, row, status, &called.room);
             }
         }
+    }
+
+    /// The documents of a request could not be kept, so the request is not done either.
+    fn refuse_documents(
+        &mut self,
+        slot: SlotRef,
+        row: &SlotRow,
+        mut called: Called<'_>,
+        error: &gantry_document::DocumentError,
+    ) {
+        called.transaction.roll_back(&mut self.sources, &mut self.serials);
+        tracing::error!(%error, "the documents could not be kept; rolled back, answered 306");
+        called.room.clear();
+        self.reply(slot, row, Status::ServiceFailed, &called.room);
     }
 
     /// The reply of a write that touched no data is kept in shared memory by the communication process. One that is too

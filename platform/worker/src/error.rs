@@ -31,19 +31,18 @@ pub enum WorkerError {
         #[source]
         cause: SerialError,
     },
-    /// A data source's driver is not built in.
-    #[error("[data.{name}]: the driver {driver} is not built into this binary")]
-    Driver {
-        /// The data source.
-        name: String,
-        /// Its driver.
-        driver: &'static str,
-    },
-    /// The data source that holds the request table cannot be asked.
+    /// A data source cannot be used as it is configured, or the one with the request table cannot be asked.
     #[error("data source: {cause}")]
     Source {
         /// What it said.
         #[source]
         cause: SourceError,
+    },
+    /// A document source cannot be used as it is configured.
+    #[error("data source: {cause}")]
+    DocumentSource {
+        /// What it said.
+        #[source]
+        cause: gantry_document::DocumentError,
     },
 }

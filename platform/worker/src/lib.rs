@@ -1,7 +1,7 @@
 //! The worker process: takes a request, runs its service, replies.
 //!
 //! One request at a time, on one thread. `run.rs` is the loop; `dispatch.rs` turns a taken slot into a call;
-//! `call.rs` is what the call is lent (data, serials, the reply's block); `write.rs` owns the transaction that makes
+//! `call.rs` is what the call is lent (data, serials, the reply's block); `document.rs` adds document sources; `write.rs` owns the transaction that makes
 //! a write take effect once; `retry.rs` runs
 //! again what the database took back; `outcome.rs` answers what became of an earlier one; `libraries.rs` follows the
 //! service table; `death_note.rs` lets a dying worker say of what, and `modules.rs` where in whose code.
@@ -14,6 +14,7 @@
 mod call;
 mod death_note;
 mod dispatch;
+mod document;
 mod error;
 mod libraries;
 mod modules;
@@ -21,6 +22,7 @@ mod outcome;
 mod reply;
 mod retry;
 mod run;
+mod serial;
 mod sources;
 mod sql;
 mod write;

@@ -6,7 +6,7 @@ use gantry_datasource::Access;
 use gantry_message::{Policy, Queue as QueueName, Status};
 use gantry_ring::{Blocks, Cursor, Doorbell, Owner, Queue, SlotRef, Slots};
 use gantry_segment::{CLASSES_MAX, ProcessNote, ProcessRow, ProcessState, Role, Segments, SlotRow};
-use gantry_serials::{SerialType, Serials};
+use gantry_serials::{NodeCache, Serials};
 use gantry_settings::Settings;
 use gantry_sys::atomic::{AtomicBool, Ordering};
 use gantry_sys::eventfd::EventFd;
@@ -65,6 +65,8 @@ pub(crate) struct Worker<'a> {
     /// The directory generation that was last looked at, and when a failed one is tried again.
     generation_seen: u64,
     load_again_ns: u64,
+    /// When filling up serial numbers is tried again after it failed.
+    pub(crate) top_up_again_ns: u64,
     log_level_seen: u32,
     memory_look_ns: u64,
     /// Private memory before the first request, in bytes.
@@ -94,13 +96,14 @@ pub fn run(options: WorkerOptions) -> Result<(), WorkerError> {
     if worker.wait_for_a_role() {
         worker.take_until_told_to_leave();
     }
+    worker.leave_serials();
     worker.row.set_state(ProcessState::Stopping);
     Ok(())
 }
 
 impl<'a> Worker<'a> {
     fn new(
-        segments: &'a Segments,
+        segments: &'static Segments,
         row_index: u8,
         epoch: u32,
         queue: Option<QueueName>,
@@ -115,15 +118,15 @@ impl<'a> Worker<'a> {
             return Err(WorkerError::NotOurRow { row: row_index, epoch });
         };
         let slots = Slots::new(control.slots());
-        let types: Vec<SerialType> =
-            settings.serial.types.iter().map(|(name, kind)| serial_type(name, kind)).collect();
+        let cache = NodeCache::of_worker(control, &settings.node.name, row_index);
+        let serials = Serials::of_worker(&settings.serial, cache);
         Ok(Self {
             segments,
             slots,
             blocks: Blocks::of(control),
             owner: Owner::new(row_index, epoch),
             sources: Sources::new(&settings, queue.map(access_of))?,
-            serials: Serials::new(&types).map_err(|cause| WorkerError::Serials { cause })?,
+            serials: serials.map_err(|cause| WorkerError::Serials { cause })?,
             libraries: Libraries::default(),
             // Workers begin at different places, so that they do not fight for the same blocks.
             cursors: (0..CLASSES_MAX).map(|_| Cursor::at(usize::from(row_index) * 61)).collect(),
@@ -136,6 +139,7 @@ impl<'a> Worker<'a> {
             leave: signal::terminate_flag(),
             generation_seen: 0,
             load_again_ns: 0,
+            top_up_again_ns: 0,
             log_level_seen: 0,
             memory_look_ns: 0,
             fresh_bytes: 0,
@@ -173,6 +177,7 @@ impl<'a> Worker<'a> {
         while !self.is_told_to_leave() && !self.has_grown_too_large() {
             self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
             self.follow_tables();
+            self.top_up_serials();
             match requests.take(self.owner) {
                 Some(slot) => self.serve(slot),
                 None => {
@@ -361,10 +366,6 @@ fn access_of(queue: QueueName) -> Access {
         QueueName::Read => Access::ReadOnly,
         QueueName::Write => Access::ReadWrite,
     }
-}
-
-fn serial_type(name: &str, kind: &gantry_settings::SerialType) -> SerialType {
-    SerialType { name: name.to_owned(), range: kind.range, format: kind.format.clone() }
 }
 
 fn follow_log_level(code: u32) {

@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use gantry_datasource::requests::{self, RequestKey};
-use gantry_datasource::{
-    Access, Connection, Mode, Source, SourceError, SqliteOptions, SqliteSource, Synchronous,
-};
-use gantry_settings::{DataSettings, Settings};
+use gantry_datasource::{Access, Connection, Mode, Source, SourceError, configure};
+use gantry_settings::Settings;
 
 use crate::WorkerError;
+use crate::document::DocumentSources;
 use crate::sql::Limit;
 
 /// How long the first question on a fresh connection may take.
@@ -26,6 +25,8 @@ struct Place {
 /// All configured data sources.
 pub(crate) struct Sources {
     places: BTreeMap<String, Place>,
+    /// Those that keep documents.
+    pub(crate) documents: DocumentSources,
     /// `None` while it is not decided what this worker does.
     access: Option<Access>,
 }
@@ -34,11 +35,14 @@ impl Sources {
     /// The sources of the configuration; none is opened yet. Without `access` it is [decided](Self::decide) later.
     pub(crate) fn new(settings: &Settings, access: Option<Access>) -> Result<Self, WorkerError> {
         let mut places = BTreeMap::new();
-        for (name, data) in &settings.data {
-            let place = Place { source: source(name, data)?, connection: None, reading: None };
+        for (name, data) in settings.data.iter().filter(|(_, data)| !data.keeps_documents()) {
+            let source = configure(name, data).map_err(|cause| WorkerError::Source { cause })?;
+            let place = Place { source, connection: None, reading: None };
             places.insert(name.clone(), place);
         }
-        Ok(Self { places, access })
+        let documents =
+            DocumentSources::new(settings).map_err(|cause| WorkerError::DocumentSource { cause })?;
+        Ok(Self { places, documents, access })
     }
 
     /// Opens every source for either use, if it is not decided yet which it will be, so that nothing is opened when a
@@ -79,7 +83,17 @@ impl Sources {
         }
     }
 
-    /// Names of all sources.
+    /// Whether it is decided that the connections of this worker may write.
+    pub(crate) fn may_write(&self) -> bool {
+        self.access == Some(Access::ReadWrite)
+    }
+
+    /// Whether there is such a source, and it speaks SQL.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.places.contains_key(name)
+    }
+
+    /// Names of all sources that speak SQL.
     pub(crate) fn names(&self) -> Vec<String> {
         self.places.keys().cloned().collect()
     }
@@ -126,6 +140,12 @@ impl Sources {
         }
     }
 
+    /// Whether the transaction that was begun on a source is still there; a connection that broke took it with it.
+    pub(crate) fn is_in_transaction(&self, name: &str) -> bool {
+        let connection = self.places.get(name).and_then(|place| place.connection.as_ref());
+        connection.is_some_and(|connection| connection.in_transaction() && !connection.is_broken())
+    }
+
     fn is_broken(&self, name: &str) -> bool {
         let connection = self.places.get(name).and_then(|place| place.connection.as_ref());
         connection.is_some_and(|connection| connection.is_broken())
@@ -138,22 +158,6 @@ fn used_once(mut connection: Box<dyn Connection>) -> Result<Box<dyn Connection>,
     match requests::outcome(&mut *connection, nobody, QUESTION_LIMIT) {
         Err(error) if !error.is_missing_table() => Err(error),
         _ => Ok(connection),
-    }
-}
-
-fn source(name: &str, data: &DataSettings) -> Result<Box<dyn Source>, WorkerError> {
-    match data {
-        DataSettings::Sqlite(sqlite) => {
-            let synchronous = match sqlite.synchronous {
-                gantry_settings::Synchronous::Full => Synchronous::Full,
-                gantry_settings::Synchronous::Normal => Synchronous::Normal,
-            };
-            let options = SqliteOptions::new(sqlite.path.clone())
-                .busy_timeout(sqlite.busy_timeout)
-                .synchronous(synchronous);
-            Ok(Box::new(SqliteSource::new(name, options)))
-        }
-        other => Err(WorkerError::Driver { name: name.to_owned(), driver: other.driver().as_str() }),
     }
 }
 

@@ -66,6 +66,8 @@ pub(crate) struct Transaction {
     source: Option<String>,
     /// Further sources that were only read.
     read: Vec<String>,
+    /// Document sources that take part.
+    pub(crate) documents: Vec<String>,
     pub(crate) stopped: Option<Stopped>,
     /// The database took something back that may succeed when all is run again.
     pub(crate) is_taken_back: bool,
@@ -84,7 +86,8 @@ impl Transaction {
             return Err(aborted());
         }
         if self.is_on(source) {
-            return Ok(());
+            // A new connection would run the rest of the statements outside of any transaction.
+            return if sources.is_in_transaction(source) { Ok(()) } else { Err(lost(source)) };
         }
         let is_first = self.source.is_none();
         let mode = if is_first && write.is_some() { Mode::Write } else { Mode::ReadOnly };
@@ -186,6 +189,21 @@ impl Transaction {
         })
     }
 
+    /// Keeps what was done on document sources.
+    ///
+    /// # Errors
+    /// The source's; with several sources those before it are kept.
+    pub(crate) fn commit_documents(
+        &mut self,
+        sources: &mut Sources,
+    ) -> Result<(), gantry_document::DocumentError> {
+        for source in &self.documents {
+            sources.documents.commit(source)?;
+        }
+        self.documents.clear();
+        Ok(())
+    }
+
     /// Commits what was done.
     ///
     /// # Errors
@@ -210,6 +228,9 @@ impl Transaction {
 
     /// Undoes what was done.
     pub(crate) fn roll_back(&mut self, sources: &mut Sources, serials: &mut Serials) {
+        for source in std::mem::take(&mut self.documents) {
+            sources.documents.roll_back(&source);
+        }
         for read in std::mem::take(&mut self.read) {
             sources.roll_back(&read);
         }
@@ -268,6 +289,12 @@ pub(crate) fn on<T>(
 /// Time since 1970 in milliseconds.
 pub(crate) fn now_ms() -> i64 {
     i64::try_from(clock::realtime_ms()).unwrap_or(i64::MAX)
+}
+
+fn lost(source: &str) -> SqlError {
+    let message =
+        format!("data source {source}: the connection was lost, and the transaction with it; return at once");
+    SqlError::new(SqlErrorKind::ConnectionLost, message)
 }
 
 fn aborted() -> SqlError {

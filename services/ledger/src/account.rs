@@ -115,6 +115,8 @@ pub enum MovementKind {
     Passage,
     /// A passage is taken back: debit the road operator, credit the customer.
     Refund,
+    /// The customer's bank has paid what it was asked for: debit the bank, credit the customer.
+    Collection,
 }
 
 impl MovementKind {
@@ -125,6 +127,7 @@ impl MovementKind {
             Self::Recharge => "recharge",
             Self::Passage => "passage",
             Self::Refund => "refund",
+            Self::Collection => "collection",
         }
     }
 
@@ -145,6 +148,8 @@ pub enum Counterpart<'a> {
     Cash(&'a str),
     /// What is owed to this road operator.
     Operator(&'a str),
+    /// What this bank owes us for what it collected.
+    Bank(&'a str),
 }
 
 impl Counterpart<'_> {
@@ -152,6 +157,7 @@ impl Counterpart<'_> {
         match self {
             Self::Cash(channel) => format!("cash:{channel}"),
             Self::Operator(operator) => format!("operator:{operator}"),
+            Self::Bank(bank) => format!("bank:{bank}"),
         }
     }
 }
@@ -201,6 +207,7 @@ mod tests {
         assert_eq!(MovementKind::Recharge.change(5), 5);
         assert_eq!(MovementKind::Passage.change(5), -5);
         assert_eq!(MovementKind::Refund.change(5), 5);
+        assert_eq!(MovementKind::Collection.change(5), 5);
     }
 
     #[test]

@@ -38,6 +38,15 @@ pub fn amount_invalid(message: String) -> ServiceError {
     ServiceError::business("amount_invalid", message)
 }
 
+/// The passages are documents on this node, and what adds them up reads tables.
+#[must_use]
+pub fn passages_are_documents() -> ServiceError {
+    ServiceError::business(
+        "passages_are_documents",
+        "the passages of this node are in [data.passages], and clearing and bank files are made from those in [data.main]",
+    )
+}
+
 /// A natural key, such as a plate, belongs to something else already.
 #[must_use]
 pub fn duplicate(message: String) -> ServiceError {

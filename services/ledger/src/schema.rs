@@ -15,6 +15,28 @@ pub const LEDGER_1: GantryMigration = migration(SOURCE, "ledger", 1, LEDGER_1_SQ
 /// Cards, tags and the blacklist; needs the tables of [`LEDGER_1`].
 pub const CARD_1: GantryMigration = migration(SOURCE, "card", 1, CARD_1_SQL);
 
+/// The passages and their refunds, step by step, as the library of the passages has them: for the libraries that add
+/// them up.
+pub const PASSAGES: [GantryMigration; 4] = [
+    migration(SOURCE, "passage", 1, PASSAGE_SQL[0]),
+    migration(SOURCE, "passage", 2, PASSAGE_SQL[1]),
+    migration(SOURCE, "passage", 3, PASSAGE_SQL[2]),
+    migration(SOURCE, "passage", 4, PASSAGE_SQL[3]),
+];
+
+/// An index over the time of passing, so that a day's passages are added up without reading all others; needs the tables
+/// of [`PASSAGES`]. Its name comes after theirs, and so does its step.
+pub const PASSAGE_DAY_1: GantryMigration = migration(SOURCE, "passage_day", 1, PASSAGE_DAY_1_SQL);
+
+/// The texts of [`PASSAGES`].
+pub const PASSAGE_SQL: [&str; 4] = [
+    include_str!("../../passage/src/schema/passage.sql"),
+    include_str!("../../passage/src/schema/passage_2.sql"),
+    include_str!("../../passage/src/schema/passage_3.sql"),
+    include_str!("../../passage/src/schema/passage_4.sql"),
+];
+/// The text of [`PASSAGE_DAY_1`].
+pub const PASSAGE_DAY_1_SQL: &str = include_str!("schema/passage_day.sql");
 /// The text of [`LEDGER_1`].
 pub const LEDGER_1_SQL: &str = include_str!("schema/ledger.sql");
 /// The text of [`CARD_1`].

@@ -1,10 +1,15 @@
 //! Passages: record and deduct, refund, list.
+//!
+//! The records are in tables of the source `main`, or, on a node whose configuration has a document source `passages`,
+//! in documents; the money is in `main` in either case. See `store.rs`, which also says why no death between the two
+//! leaves a wrong list.
 #![deny(unsafe_code)]
 
 mod passages;
 mod record;
 mod refund;
 mod sql;
+mod store;
 
 use gantry_abi::{GantryMigration, migration};
 use gantry_ledger::{CARD_1, LEDGER_1, SOURCE};
@@ -34,7 +39,7 @@ gantry_abi::export_library! {
             description: "Records a passage and deducts its fee; a passage sent again gets its first reply.",
             example: r#"{"card":"C0000000001","operator":"G4","entry":"北京","exit":"涿州","at":"2026-05-01T16:30:00+08:00","fee":1500}"#,
             example_reply: r#"{"balance":8500,"serial":"P0000000001"}"#,
-            sources: ["main"],
+            sources: ["main", "passages?"],
         },
         {
             number: 20000006,
@@ -44,7 +49,7 @@ gantry_abi::export_library! {
             description: "Gives back the fee of a passage, once.",
             example: r#"{"serial":"P0000000001","reason":"charged twice at the plaza"}"#,
             example_reply: r#"{"balance":10000,"serial":"P0000000002"}"#,
-            sources: ["main"],
+            sources: ["main", "passages?"],
         },
         {
             number: 10000003,
@@ -54,7 +59,7 @@ gantry_abi::export_library! {
             description: "Passages of a card, newest first, in pages.",
             example: r#"{"card":"C0000000001","limit":50}"#,
             example_reply: r#"{"passages":[{"serial":"P0000000001","operator":"G4","entry":"北京","exit":"涿州","at":"2026-05-01T08:30:00.000Z","fee":1500,"balance":8500,"refunded":true}]}"#,
-            sources: ["main"],
+            sources: ["main", "passages?"],
         },
     ],
 }

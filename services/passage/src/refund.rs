@@ -5,6 +5,7 @@ use gantry_abi::{Context, CreateError, Host, Service, ServiceError, Sql, params}
 use gantry_ledger::{Account, Counterpart, Movement, MovementKind, Receipt, SOURCE, refusal, request, time};
 
 use crate::sql;
+use crate::store::{self, Store};
 
 /// The whole fee goes back to the account, once, whatever the card's status is by now. The refund has a
 /// serial of its own, drawn from those of the passages.
@@ -24,7 +25,12 @@ impl Service for Refund {
         let reason = request::text(&body, "reason", request::REASON_BYTES_MAX)?;
 
         let sql = context.sql(SOURCE);
-        let before = Before::read(&sql, &passage)?;
+        let store = Store::of(context, sql);
+        let before = if store.is_some() {
+            Before::read_booked(&sql, &passage)?
+        } else {
+            Before::read(&sql, &passage)?
+        };
         if before.is_refunded {
             return Err(refusal::already_refunded(&passage));
         }
@@ -46,6 +52,10 @@ impl Service for Refund {
             booked_ms: now_ms,
         };
         let balance = account.post(&sql, &movement)?.balance_fen;
+        if let Some(store) = store {
+            store.close(&before.card, None)?;
+            store.refund(&passage, &serial, &store::attempt(context))?;
+        }
         context.reply_json(&Receipt { balance, serial })
     }
 }
@@ -66,6 +76,20 @@ impl Before {
                 account: row.text(0)?.to_owned(),
                 card: row.text(1)?.to_owned(),
                 operator: row.text(2)?.to_owned(),
+                fee_fen: row.i64(3)?,
+                is_refunded: !row.is_null(4)?,
+            })
+        })?;
+        before.ok_or_else(|| refusal::passage_unknown(passage))
+    }
+    /// The same where passages are documents: all that a refund needs is in the ledger.
+    fn read_booked(sql: &Sql<'_>, passage: &str) -> Result<Self, ServiceError> {
+        let before = sql.query_opt(sql::SELECT_BOOKED_BEFORE_REFUND, params![passage], |row| {
+            let operator = row.text(2)?;
+            Ok(Self {
+                account: row.text(0)?.to_owned(),
+                card: row.text(1)?.to_owned(),
+                operator: operator.strip_prefix("operator:").unwrap_or(operator).to_owned(),
                 fee_fen: row.i64(3)?,
                 is_refunded: !row.is_null(4)?,
             })

@@ -50,6 +50,25 @@ gantry_ledger::statements! {
         WHERE p.card_id = ? AND p.passed_ms <= ? AND (p.passed_ms < ? OR p.movement_no < ?)
         ORDER BY p.passed_ms DESC, p.movement_no DESC {limit ?}";
 
+    /// As SELECT_BEFORE_PASSAGE, where the passages are documents.
+    SELECT_CARD_AND_ACCOUNT = "
+        SELECT c.account_id, c.card_status, a.movements_count
+        FROM etc_card c
+        JOIN customer_account a ON a.account_id = c.account_id
+        WHERE c.card_id = ?";
+
+    /// As SELECT_BEFORE_REFUND, from the ledger alone: side 2 of a passage is the operator's.
+    SELECT_BOOKED_BEFORE_REFUND = "
+        SELECT m.account_id, m.card_id, e.ledger_account, e.amount_fen, r.refund_serial
+        FROM ledger_movement m
+        JOIN ledger_entry e ON e.account_id = m.account_id AND e.movement_no = m.movement_no AND e.side = 2
+        LEFT JOIN passage_refund r ON r.serial_no = m.serial_no
+        WHERE m.serial_no = ? AND m.kind = 'passage'";
+
+    /// Which movements there are of some serials.
+    SELECT_MOVEMENTS = "
+        SELECT serial_no, kind FROM ledger_movement WHERE serial_no IN (?, ?, ?, ?, ?, ?, ?, ?)";
+
     /// Whether there is such a card.
     SELECT_CARD = "SELECT card_id FROM etc_card WHERE card_id = ?";
 }

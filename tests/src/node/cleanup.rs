@@ -92,6 +92,9 @@ impl Drop for Node {
                 let _kept = folder.keep();
             }
         }
+        if let Some((database, name)) = self.database.take().filter(|_| !failed) {
+            database.remove(&name);
+        }
         for fault in &faults {
             eprintln!("node {}: {fault}", self.name);
         }

@@ -11,28 +11,49 @@ mod killed;
 mod plugin;
 mod stopped;
 
+use gantry_test_servers::{Kind, Server};
 use gantry_tests::etc::{ADD, counter, outcome};
 use gantry_tests::processes::is_running;
 use gantry_tests::steps::{Led, Step};
-use gantry_tests::{Client, Node, NodeOptions, Request, soak, until};
+use gantry_tests::{Client, Database, Node, NodeOptions, Request, soak, until};
 use serde_json::json;
 
-/// Where the writes of a test go: every kind of database that a node can have as `main`.
+/// Where the writes of a test go: a kind of database that a node can have as `main`.
 struct Place {
     name: &'static str,
-    options: fn() -> NodeOptions,
+    server: Option<Server>,
 }
 
-/// The embedded database; others join it here.
-const PLACES: &[Place] = &[Place { name: "sqlite", options: NodeOptions::small }];
+impl Place {
+    /// A small node with its data there.
+    fn options(&self) -> NodeOptions {
+        let database = self.server.as_ref().map_or(Database::Sqlite, Database::on);
+        NodeOptions::small().on(database)
+    }
+
+    /// How many borders are passed over between two that are tried. Each costs a worker and a wait, and a write over a
+    /// socket has several times as many.
+    fn stride(&self) -> usize {
+        match (soak(), &self.server) {
+            (true, _) => 1,
+            (false, None) => 2,
+            (false, Some(_)) => 7,
+        }
+    }
+}
+
+/// Every kind of database, the servers started for the one test.
+fn places() -> Vec<Place> {
+    let server = |kind: Kind| Place { name: kind.name(), server: Some(Server::start_wide(kind, 60)) };
+    let mut places = vec![Place { name: "sqlite", server: None }];
+    if cfg!(feature = "odbc") {
+        places.extend([Kind::Postgres, Kind::MariaDb].map(server));
+    }
+    places
+}
 
 /// Borders of system calls that one write has at most; a write that never ends fails the test.
 const BORDERS_MAX: usize = 600;
-
-/// How many borders are passed over between two that are tried. Each costs a worker and a wait.
-fn stride() -> usize {
-    if soak() { 1 } else { 2 }
-}
 
 /// The write that is led, and who waits for its answer.
 struct Attempt {
@@ -97,11 +118,12 @@ fn expect_truth(node: &Node, attempt: &Attempt, said: &str, place: &str) {
     assert_eq!(is_there(&mut client), 1, "{place}, {}: after a repeat", attempt.key);
 }
 
-/// Sends a write until it is done: a slow disk may take longer than the short time-out of these tests.
+/// Sends a write until it is done: a slow disk or server may take longer than the short time-out of these tests, whose
+/// worker is then killed for it (301, or 302 where that is noticed first).
 fn insist(client: &mut Client, request: &Request) {
     until("the write is done", || match client.exchange(request).status {
         0 => Some(()),
-        301 | 305 | 306 => None,
+        301 | 302 | 305 | 306 => None,
         other => panic!("{other:03} to a write that nobody disturbs"),
     });
 }

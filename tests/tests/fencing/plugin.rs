@@ -5,13 +5,13 @@ use gantry_tests::processes::{is_stopped, send_signal};
 use gantry_tests::{Node, NodeOptions, Request, compile_plugin, repository_root, until};
 use nix::sys::signal::Signal;
 
-use super::{PLACES, Place};
+use super::{Place, places};
 
 /// The service of `plugins/stops.c`.
 const STOPS: u32 = 29_900_011;
 
 fn node(place: &Place, policy: &str) -> Node {
-    let options: NodeOptions = (place.options)();
+    let options: NodeOptions = place.options();
     let node = Node::start(options.text("workers.kill_grace", "50ms"));
     let source = repository_root().join("tests/plugins/stops.c");
     let library = compile_plugin(&source, &node.folder().join("stops"), &[]);
@@ -23,7 +23,7 @@ fn node(place: &Place, policy: &str) -> Node {
 
 #[test]
 fn write_that_stopped_before_its_commit_and_was_killed_has_failed_for_good() {
-    for place in PLACES {
+    for place in &places() {
         let node = node(place, "kill");
         let (mut client, mut asking) = (node.client(), node.client());
         let request = Request::new(STOPS, "killed");
@@ -47,7 +47,7 @@ fn write_that_stopped_before_its_commit_and_was_killed_has_failed_for_good() {
 
 #[test]
 fn write_that_stopped_before_its_commit_and_goes_on_is_running_until_it_is_done() {
-    for place in PLACES {
+    for place in &places() {
         let node = node(place, "answer");
         let (mut client, mut asking) = (node.client(), node.client());
         let request = Request::new(STOPS, "goes on");

@@ -6,7 +6,7 @@ use gantry_tests::{Node, NodeOptions, until};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
-use super::{Attempt, BORDERS_MAX, PLACES, expect_truth, final_word, lead, stride};
+use super::{Attempt, BORDERS_MAX, expect_truth, final_word, lead, places};
 
 /// How long a write may run; the stopped one is answered 301 then.
 const TIMEOUT: &str = "timeout=250ms";
@@ -31,9 +31,9 @@ fn was_never_taken(status: u16, worker: Pid) -> bool {
 /// The time-out kills the stopped worker; what is said before and after that must be the same truth.
 #[test]
 fn write_whose_worker_is_stopped_and_then_killed_for_it_is_what_its_outcome_says() {
-    for place in PLACES {
-        let node = start((place.options)(), "kill");
-        for borders in (1..BORDERS_MAX).step_by(stride()) {
+    for place in &places() {
+        let node = start(place.options(), "kill");
+        for borders in (1..BORDERS_MAX).step_by(place.stride()) {
             let mut attempt = Attempt::new(&node, borders);
             let worker = node.pid("write");
             let Some(led) = lead(&node, &mut attempt, borders) else { break };
@@ -59,10 +59,10 @@ fn write_whose_worker_is_stopped_and_then_killed_for_it_is_what_its_outcome_says
 /// Nobody kills it, so nothing final may be said while it stands before its commit; when it goes on, it ends.
 #[test]
 fn write_whose_worker_is_stopped_and_goes_on_is_what_its_outcome_says() {
-    for place in PLACES {
-        let node = start((place.options)(), "answer");
+    for place in &places() {
+        let node = start(place.options(), "answer");
         let worker = node.pid("write");
-        for borders in (1..BORDERS_MAX).step_by(stride()) {
+        for borders in (1..BORDERS_MAX).step_by(place.stride()) {
             let mut attempt = Attempt::new(&node, borders);
             let Some(led) = lead(&node, &mut attempt, borders) else { break };
             led.leave_stopped();
@@ -88,11 +88,11 @@ fn write_whose_worker_is_stopped_and_goes_on_is_what_its_outcome_says() {
 /// The supervisor is stopped too, so nobody knows whether the worker lives: nothing final is said until it is known.
 #[test]
 fn nothing_final_is_said_of_a_stopped_write_while_nobody_can_tell_whether_it_is_dead() {
-    for place in PLACES {
-        let node = start((place.options)(), "kill");
+    for place in &places() {
+        let node = start(place.options(), "kill");
         let supervisor = node.pid("supervisor");
         let mut commits = 0;
-        for borders in (3..BORDERS_MAX).step_by(stride() * 5) {
+        for borders in (3..BORDERS_MAX).step_by(place.stride() * 5) {
             let mut attempt = Attempt::new(&node, borders);
             let worker = node.pid("write");
             let Some(led) = lead(&node, &mut attempt, borders) else { break };

@@ -1,7 +1,7 @@
-//! A database whose write lock somebody else holds for a while.
+//! An embedded database whose write lock somebody else holds for a while. Servers have no such lock.
 
 use gantry_tests::etc::{ADD, add, counter};
-use gantry_tests::{Node, NodeOptions, Request, until};
+use gantry_tests::{Database, Node, NodeOptions, Request, until};
 use rusqlite::Connection;
 
 const AGAIN: &str = "it is run again";
@@ -15,7 +15,8 @@ fn lock(node: &Node) -> Connection {
 }
 
 fn node() -> Node {
-    Node::start(NodeOptions::business().text("data.main.busy_timeout", "20ms").text("log.level", "debug"))
+    let options = NodeOptions::business().on(Database::Sqlite);
+    Node::start(options.text("data.main.busy_timeout", "20ms").text("log.level", "debug"))
 }
 
 #[test]

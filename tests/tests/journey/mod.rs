@@ -1,8 +1,11 @@
 //! The ordinary way of every service, status and command.
 
 mod account;
+mod bank;
 mod card;
+mod clearing;
 mod command_line;
+mod data;
 mod deadline;
 mod diag;
 mod life;
@@ -13,5 +16,6 @@ mod outcome;
 mod paging;
 mod passage;
 mod platform;
+mod redis;
 mod serial;
 mod wire;

@@ -19,7 +19,7 @@ const GROWTH_KIB_MAX: u64 = 1024;
 fn private_memory_of_every_process_stays_where_it_was() {
     let total = if soak() { 1_000_000 } else { 100_000 };
     let mut options = NodeOptions::full_size();
-    let libraries = r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial"]"#;
+    let libraries = r#"["gantry_diag", "gantry_account", "gantry_card", "gantry_passage", "gantry_serial", "gantry_bank", "gantry_clearing"]"#;
     options = options.set("service.libraries", libraries).text("log.level", "warn").set("ipc.slots", 1024);
     let node = Node::start(options.set("ipc.read_queue", 1024).set("ipc.write_queue", 1024));
     let idle = measure(&node, "idle");

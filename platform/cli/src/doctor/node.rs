@@ -6,8 +6,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
 
-use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource};
+use gantry_datasource::{Access, Source, SqliteOptions, SqliteSource, configure, trap};
 use gantry_segment::Segments;
+use gantry_serials::ServerStatus;
 use gantry_settings::{DataSettings, Settings};
 use gantry_supervisor::{LivingProcess, backend, living_processes};
 use gantry_sys::lock::Holder;
@@ -16,7 +17,7 @@ use gantry_sys::user::effective_uid;
 use super::Finding;
 use crate::failure::words;
 use crate::table::bytes;
-use crate::{client, libraries};
+use crate::{client, libraries, serial};
 
 /// Free space of the state folder below which a warning is due.
 const SPACE_LOW_BYTES: u64 = 1 << 30;
@@ -30,6 +31,7 @@ pub(super) fn look(settings: &Settings) -> Vec<Finding> {
     findings.extend(addresses(settings, is_running));
     findings.extend(settings.data.iter().map(|(name, data)| data_source(name, data)));
     findings.push(sqlite());
+    findings.extend(redis_servers(settings));
     findings.extend(libraries_found(settings));
     findings
 }
@@ -168,19 +170,79 @@ fn addresses(settings: &Settings, is_running: bool) -> Vec<Finding> {
     findings
 }
 
+/// Connects as a start does.
 fn data_source(name: &str, data: &DataSettings) -> Finding {
     let about = "data source";
-    let DataSettings::Sqlite(sqlite) = data else {
-        return Finding::fail(about, format!("{name}: its driver is not built into this binary"));
-    };
-    let shown = sqlite.path.display();
-    if !sqlite.path.exists() {
+    if let DataSettings::Sqlite(sqlite) = data
+        && !sqlite.path.exists()
+    {
         // Opening it would make it.
-        return Finding::ok(about, format!("{name}: {shown} will be made"));
+        return Finding::ok(about, format!("{name}: {} will be made", sqlite.path.display()));
     }
-    match SqliteSource::new(name, SqliteOptions::new(&sqlite.path)).connect(Access::ReadOnly) {
-        Ok(_) => Finding::ok(about, format!("{name}: {shown}")),
-        Err(error) => Finding::fail(about, format!("{name}: {shown}: {error}")),
+    if let Some(trap) = trap(data) {
+        return Finding::fail(about, format!("{name}: {trap}"));
+    }
+    if data.keeps_documents() {
+        return document_source(name, data);
+    }
+    let connected = configure(name, data).and_then(|source| {
+        source.connect(Access::ReadWrite)?;
+        Ok(source.dialect())
+    });
+    match (connected, data) {
+        (Ok(_), DataSettings::Sqlite(sqlite)) => {
+            Finding::ok(about, format!("{name}: {}", sqlite.path.display()))
+        }
+        (Ok(dialect), _) => Finding::ok(about, format!("{name}: connected, and it speaks {dialect:?}")),
+        (Err(error), _) => Finding::fail(about, error.to_string()),
+    }
+}
+
+/// The Redis servers of the serial numbers; without any there is nothing to say.
+fn redis_servers(settings: &Settings) -> Vec<Finding> {
+    let about = "redis";
+    if settings.serial.redis.is_empty() && settings.serial.standby.is_empty() {
+        return Vec::new();
+    }
+    let servers = match serial::servers(settings) {
+        Ok(servers) => servers,
+        Err(error) => return vec![Finding::fail(about, words(&error))],
+    };
+    let finding = |server: &ServerStatus| {
+        let name = server.name.as_str();
+        match (&server.error, server.eviction.as_deref()) {
+            (Some(error), _) => {
+                Finding::warn(about, format!("{name}: away, so ranges come from the database: {error}"))
+            }
+            (None, Some("noeviction")) => Finding::ok(about, format!("{name}: serves, and evicts nothing")),
+            (None, Some(policy)) => Finding::warn(
+                about,
+                format!(
+                    "{name}: maxmemory-policy {policy} may throw serial numbers away; set noeviction, on an instance of \
+                     its own"
+                ),
+            ),
+            (None, None) => {
+                Finding::warn(about, format!("{name}: serves, but does not tell its maxmemory-policy"))
+            }
+        }
+    };
+    servers.iter().map(finding).collect()
+}
+
+fn document_source(name: &str, data: &DataSettings) -> Finding {
+    let about = "data source";
+    let limit = gantry_document::limits::CONNECT_LIMIT;
+    let connected = gantry_document::configure(name, data)
+        .and_then(|source| source.connect(gantry_document::Access::ReadWrite, limit));
+    match connected {
+        Ok(connection) if connection.has_transactions() => {
+            Finding::ok(about, format!("{name}: connected, and documents are written in transactions"))
+        }
+        Ok(_) => {
+            Finding::ok(about, format!("{name}: connected, and each change of a document is kept at once"))
+        }
+        Err(error) => Finding::fail(about, error.to_string()),
     }
 }
 

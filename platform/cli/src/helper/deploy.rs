@@ -121,15 +121,8 @@ pub(super) fn install(
 
 /// Brings the tables of a library up to date.
 pub(super) fn migrate_tables(settings: &Settings, description: &Description) -> anyhow::Result<()> {
-    let mut steps: BTreeMap<(&str, &str), Vec<&MigrationDescription>> = BTreeMap::new();
-    for step in &description.migrations {
-        steps.entry((&step.source, &step.schema)).or_default().push(step);
-    }
     let mut sources = Sources::new(settings);
-    for ((source, schema), mut steps) in steps {
-        steps.sort_by_key(|step| step.version);
-        let steps: Vec<Migration<'_>> =
-            steps.into_iter().map(|step| Migration { version: step.version, sql: &step.sql }).collect();
+    for ((source, schema), steps) in steps(description) {
         let connection = sources.connection(source)?;
         let migrated = migrate(connection, schema, &steps);
         migrated.with_context(|| {
@@ -137,6 +130,16 @@ pub(super) fn migrate_tables(settings: &Settings, description: &Description) -> 
         })?;
     }
     Ok(())
+}
+
+/// The steps of a library's tables in the order of their versions, by data source and schema.
+pub(crate) fn steps(description: &Description) -> BTreeMap<(&str, &str), Vec<Migration<'_>>> {
+    let mut steps: BTreeMap<(&str, &str), Vec<Migration<'_>>> = BTreeMap::new();
+    for MigrationDescription { source, schema, version, sql } in &description.migrations {
+        steps.entry((source, schema)).or_default().push(Migration { version: *version, sql });
+    }
+    steps.values_mut().for_each(|steps| steps.sort_by_key(|step| step.version));
+    steps
 }
 
 /// What can be known to fail before anything is changed.
@@ -147,7 +150,7 @@ fn check(settings: &Settings, before: &Snapshot, description: &Description) -> a
             let (holder, claimant) = (holder.library.clone(), description.name.clone());
             return Err(RegistryError::NumberTaken { number: service.number.get(), holder, claimant }.into());
         }
-        if let Some(source) = service.sources.iter().find(|source| !settings.data.contains_key(*source)) {
+        if let Some(source) = service.sources.iter().find(|source| !is_there(settings, source)) {
             bail!(
                 "service {} uses the data source \"{source}\"; add [data.{source}] to {}",
                 service.number,
@@ -164,6 +167,11 @@ fn check(settings: &Settings, before: &Snapshot, description: &Description) -> a
         );
     }
     Ok(())
+}
+
+/// Whether a source that a service declares is configured, or is one that it can do without.
+fn is_there(settings: &Settings, source: &str) -> bool {
+    source.ends_with('?') || settings.data.contains_key(source)
 }
 
 fn active_build<'a>(snapshot: &'a Snapshot, build: &str) -> Option<&'a LibraryRecord> {

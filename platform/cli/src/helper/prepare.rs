@@ -50,7 +50,7 @@ fn warn_of_unknown_names(settings: &Settings, snapshot: &Snapshot) {
 
 fn prepare_platform_tables(settings: &Settings) -> anyhow::Result<()> {
     let mut sources = Sources::new(settings);
-    for name in settings.data.keys() {
+    for (name, _) in settings.data.iter().filter(|(_, data)| !data.keeps_documents()) {
         let failed = || format!("data source {name}: the platform's tables cannot be brought up to date");
         let connection = sources.connection(name)?;
         requests::prepare_table(connection).with_context(failed)?;

@@ -4,7 +4,7 @@ use crate::profile::{Database, LIMIT, Profile, ids, insert_item};
 use gantry_datasource::{Connection, ErrorKind, Mode, TransactionState, ValueRef};
 use std::time::Duration;
 
-const SHORT: Duration = Duration::from_millis(40);
+const SHORT: Duration = Duration::from_millis(250);
 
 pub(crate) fn slow_query_ends_at_its_limit_and_the_connection_goes_on(profile: &dyn Profile) {
     let database = profile.database();
@@ -15,6 +15,25 @@ pub(crate) fn slow_query_ends_at_its_limit_and_the_connection_goes_on(profile: &
         assert!(!connection.is_broken() && !connection.in_transaction());
         assert!(ids(&mut *connection).is_empty(), "the limit of one call is not that of the next");
     }
+}
+
+/// Goal: limits of calls that overlap do not hit each other. Method: three connections with limits of their own.
+pub(crate) fn each_call_has_its_own_limit(profile: &dyn Profile) {
+    let database = profile.database();
+    drop(database.with_items());
+    std::thread::scope(|scope| {
+        for limit_ms in [30, 90, 60] {
+            let mut connection = database.writer();
+            scope.spawn(move || {
+                let limit = Duration::from_millis(limit_ms);
+                for _ in 0..3 {
+                    let error = connection.query(profile.slow_query(), &[], 1, limit).unwrap_err();
+                    assert_eq!(error.kind, ErrorKind::Timeout, "{error}");
+                    assert!(ids(&mut *connection).is_empty());
+                }
+            });
+        }
+    });
 }
 
 fn slow_write(profile: &dyn Profile) -> String {
@@ -143,7 +162,7 @@ pub(crate) fn limit_escape_bounds_rows(profile: &dyn Profile) {
     let text = "SELECT id FROM item WHERE id > ? ORDER BY id {limit ?}";
     for limit in [1, 3, 7] {
         let rows = connection.query(text, &[2.into(), limit.into()], 100, LIMIT).unwrap();
-        assert_eq!(rows.rows() as i64, limit.into());
+        assert_eq!(rows.rows() as i64, i64::from(limit));
         assert_eq!(rows.value(0, 0), ValueRef::I64(3));
     }
     assert_eq!(
@@ -190,8 +209,7 @@ pub(crate) fn many_rows_come_back_in_order(profile: &dyn Profile) {
     }
 }
 
-pub(crate) fn full_database_refuses_and_recovers(profile: &dyn Profile) {
-    let database: Database = profile.small_database();
+pub(crate) fn full_database_refuses_and_recovers(database: &Database) {
     let mut connection = database.writer();
     fill_blobs(&mut *connection, 2, 64 << 10);
     connection.begin(Mode::Write, LIMIT).unwrap();

@@ -1,6 +1,7 @@
 //! What the suite must know of a driver.
 
 use gantry_datasource::{Access, Connection, Source, SqliteOptions, SqliteSource, ValueRef};
+use std::any::Any;
 use std::time::Duration;
 
 /// Long enough for any call of the suite that is meant to end by itself.
@@ -11,26 +12,37 @@ pub(crate) trait Profile: Sync {
     /// A fresh, empty database.
     fn database(&self) -> Database;
 
-    /// A fresh database that holds less than 1 MiB.
-    fn small_database(&self) -> Database;
-
     /// A query of one column that would run for minutes.
     fn slow_query(&self) -> &'static str;
 }
 
 /// A database that goes when the value does.
 pub(crate) struct Database {
-    source: Box<dyn Source>,
-    _folder: tempfile::TempDir,
+    source: Box<dyn Fn() -> Box<dyn Source> + Sync>,
+    /// What removes it.
+    _guard: Box<dyn Any + Sync>,
 }
 
 impl Database {
+    pub(crate) fn new(source: impl Fn() -> Box<dyn Source> + Sync + 'static, guard: impl Any + Sync) -> Self {
+        Self { source: Box::new(source), _guard: Box::new(guard) }
+    }
+
+    pub(crate) fn source(&self) -> Box<dyn Source> {
+        (self.source)()
+    }
+
     pub(crate) fn writer(&self) -> Box<dyn Connection> {
-        self.source.connect(Access::ReadWrite).unwrap()
+        self.source().connect(Access::ReadWrite).unwrap()
     }
 
     pub(crate) fn reader(&self) -> Box<dyn Connection> {
-        self.source.connect(Access::ReadOnly).unwrap()
+        self.source().connect(Access::ReadOnly).unwrap()
+    }
+
+    #[cfg(feature = "odbc")]
+    pub(crate) fn pool(&self) -> gantry_datasource::Pool {
+        gantry_datasource::Pool::new(self.source(), Access::ReadWrite)
     }
 
     /// A connection and the table `item (id, name, price)`.
@@ -54,17 +66,18 @@ impl Sqlite {
     fn open(set: impl FnOnce(SqliteOptions) -> SqliteOptions) -> Database {
         let folder = tempfile::tempdir().unwrap();
         let options = set(SqliteOptions::new(folder.path().join("data.db")));
-        Database { source: Box::new(SqliteSource::new("main", options)), _folder: folder }
+        Database::new(move || Box::new(SqliteSource::new("main", options.clone())), folder)
+    }
+
+    /// A fresh database that holds less than 1 MiB.
+    pub(crate) fn small_database(&self) -> Database {
+        Self::open(|options| options.file_bytes_max(512 * 1024))
     }
 }
 
 impl Profile for Sqlite {
     fn database(&self) -> Database {
         Self::open(|options| options)
-    }
-
-    fn small_database(&self) -> Database {
-        Self::open(|options| options.file_bytes_max(512 * 1024))
     }
 
     fn slow_query(&self) -> &'static str {

@@ -172,8 +172,10 @@ pub(crate) fn insert_unless_present_leaves_the_transaction_usable(profile: &dyn 
     let insert = "INSERT INTO item (id) VALUES (?)";
     assert!(!insert_unless_present(&mut *connection, insert, &[1.into()], LIMIT).unwrap());
     assert!(insert_unless_present(&mut *connection, insert, &[2.into()], LIMIT).unwrap());
+    connection.savepoint("other").unwrap();
     let other = insert_unless_present(&mut *connection, insert, &[ValueRef::Null], LIMIT).unwrap_err();
     assert_eq!(other.kind, ErrorKind::Constraint(ConstraintKind::NotNull));
+    connection.rollback_to("other").unwrap();
     connection.commit().unwrap();
     assert_eq!(ids(&mut *connection), [1, 2]);
 }

@@ -70,6 +70,49 @@ pub(crate) fn savepoints_group_several_writes_into_one_commit(profile: &dyn Prof
     assert_eq!(ids(&mut *database.reader()), [1, 2, 4, 5, 7, 8, 12]);
 }
 
+pub(crate) fn savepoint_used_again_hides_the_older_one(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.with_items();
+    connection.begin(Mode::Write, LIMIT).unwrap();
+    connection.savepoint("a").unwrap();
+    insert_item(&mut *connection, 1);
+    connection.savepoint("a").unwrap();
+    insert_item(&mut *connection, 2);
+    connection.rollback_to("a").unwrap();
+    assert_eq!(ids(&mut *connection), [1], "to the newer one");
+    connection.release("a").unwrap();
+    connection.rollback_to("a").unwrap();
+    assert!(ids(&mut *connection).is_empty(), "the newer one is gone");
+    insert_item(&mut *connection, 3);
+    connection.commit().unwrap();
+    assert_eq!(ids(&mut *connection), [3]);
+}
+
+/// Goal: no database answers a commit with success and drops what came before a failed statement, or keeps only what
+/// came after it.
+pub(crate) fn failed_statement_never_lets_half_a_transaction_commit(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.with_items();
+    connection.begin(Mode::Write, LIMIT).unwrap();
+    insert_item(&mut *connection, 1);
+    let twice = connection.execute("INSERT INTO item (id) VALUES (1)", &[], LIMIT).unwrap_err();
+    assert!(twice.is_unique_violation());
+    let later = connection.execute("INSERT INTO item (id) VALUES (2)", &[], LIMIT);
+    let committed = connection.commit();
+    if connection.dialect().error_spoils_transaction() {
+        assert_eq!(later.unwrap_err().kind, ErrorKind::Aborted);
+        assert_eq!(committed.unwrap_err().kind, ErrorKind::Aborted);
+        connection.rollback().unwrap();
+        assert!(ids(&mut *connection).is_empty());
+    } else {
+        later.unwrap();
+        committed.unwrap();
+        assert_eq!(ids(&mut *connection), [1, 2]);
+    }
+    insert_item(&mut *connection, 3);
+    assert_eq!(ids(&mut *connection).last(), Some(&3));
+}
+
 pub(crate) fn savepoint_needs_a_transaction_a_name_and_a_match(profile: &dyn Profile) {
     let database = profile.database();
     let mut connection = database.with_items();

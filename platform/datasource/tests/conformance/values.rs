@@ -79,6 +79,52 @@ pub(crate) fn blob_of_a_mebibyte_comes_back(profile: &dyn Profile) {
     );
 }
 
+pub(crate) fn timestamps_come_back_to_the_microsecond(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.writer();
+    connection
+        .execute("CREATE TABLE event (id BIGINT NOT NULL PRIMARY KEY, at {timestamp type})", &[], LIMIT)
+        .unwrap();
+    let at = ValueRef::Text("2026-02-28 23:59:59.000001");
+    connection.execute("INSERT INTO event (id, at) VALUES (?, ?)", &[1.into(), at], LIMIT).unwrap();
+    connection.execute("INSERT INTO event (id, at) VALUES (2, {timestamp now})", &[], LIMIT).unwrap();
+    connection.execute("INSERT INTO event (id, at) VALUES (3, NULL)", &[], LIMIT).unwrap();
+    let rows = connection.query("SELECT at FROM event ORDER BY id", &[], 3, LIMIT).unwrap();
+    assert_eq!(rows.value(0, 0), at);
+    let now = rows.value(1, 0).as_text().unwrap();
+    assert!(now.len() >= 19 && now.starts_with("20") && &now[10..11] == " ", "{now}");
+    assert_eq!(rows.value(2, 0), ValueRef::Null);
+    let later = "SELECT COUNT(*) FROM event WHERE at > ?";
+    assert_eq!(connection.query(later, &[at], 1, LIMIT).unwrap().value(0, 0), ValueRef::I64(1));
+}
+
+pub(crate) fn keys_count_by_themselves(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.writer();
+    connection.execute("CREATE TABLE entry (id {identity key}, name VARCHAR(10))", &[], LIMIT).unwrap();
+    for name in ["a", "b", "c"] {
+        connection.execute("INSERT INTO entry (name) VALUES (?)", &[name.into()], LIMIT).unwrap();
+    }
+    let rows = connection.query("SELECT id FROM entry ORDER BY name", &[], 3, LIMIT).unwrap();
+    assert_eq!([0, 1, 2].map(|row| rows.value(row, 0)), [1, 2, 3].map(ValueRef::I64));
+}
+
+pub(crate) fn sums_of_whole_numbers_are_whole_numbers(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.writer();
+    connection.execute(CREATE, &[], LIMIT).unwrap();
+    for (id, whole) in [(1, 9_007_199_254_740_993), (2, 4), (3, -1)] {
+        let params =
+            [ValueRef::I64(id), ValueRef::I64(whole), ValueRef::Null, ValueRef::Null, ValueRef::Null];
+        connection.execute(INSERT, &params, LIMIT).unwrap();
+    }
+    let sums = "SELECT SUM(whole), COALESCE(SUM(CASE WHEN id > 1 THEN whole ELSE 0 END), 0), COUNT(*), MAX(whole) \
+         FROM thing";
+    let rows = connection.query(sums, &[], 1, LIMIT).unwrap();
+    let expected = [9_007_199_254_740_996, 3, 3, 9_007_199_254_740_993].map(ValueRef::I64);
+    assert_eq!([0, 1, 2, 3].map(|column| rows.value(0, column)), expected);
+}
+
 pub(crate) fn float_that_is_not_finite_is_refused(profile: &dyn Profile) {
     let database = profile.database();
     let mut connection = database.writer();

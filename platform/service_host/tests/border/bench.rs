@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use gantry_message::{CallerName, RequestId, ServiceNumber};
 use gantry_service_host::{
-    Instance, Lender, Level, Library, Outcome, ReplyError, RequestView, ResultSet, SerialError,
-    SerialErrorKind, SqlError, SqlErrorKind, SqlValue, call,
+    DocumentAnswer, DocumentCommand, Instance, Lender, Level, Library, Outcome, ReplyError, RequestView,
+    ResultSet, SerialError, SerialErrorKind, SourceKind, SqlError, SqlErrorKind, SqlValue, call,
 };
 use rusqlite::types::Value;
 
@@ -252,6 +252,25 @@ impl Lender for Bench {
             rows.push((0..columns).map(|column| row.get(column).unwrap()).collect());
         }
         Ok(Box::new(Rows { columns, rows, position: 0 }))
+    }
+
+    fn source_kind(&self, source: &str) -> Option<SourceKind> {
+        match source {
+            "main" => Some(SourceKind::Sql),
+            "papers" => Some(SourceKind::Document),
+            _ => None,
+        }
+    }
+
+    /// Gives the documents of the command back, as a command that knows what it was asked would.
+    fn document_run(&mut self, _: &str, command: &DocumentCommand<'_>) -> Result<DocumentAnswer, SqlError> {
+        self.look_out();
+        if command.collection == "broken" {
+            return Err(SqlError::new(SqlErrorKind::BadStatement, "the collection is broken"));
+        }
+        let documents =
+            if command.documents.is_empty() { Vec::new() } else { vec![command.documents.into()] };
+        Ok(DocumentAnswer { documents, matched: command.operation.into(), modified: 1 })
     }
 
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError> {

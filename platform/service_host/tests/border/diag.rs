@@ -1,5 +1,6 @@
 //! The diagnostic services, loaded from the library that ships and called through the border.
 
+use gantry_abi::descriptor::{GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR};
 use std::sync::Arc;
 
 use crate::bench::{Bench, REPLY_BYTES_MAX, diag, number};
@@ -17,7 +18,8 @@ fn instance(of: u32) -> Instance {
 #[test]
 fn probe_of_diag_describes_every_service() {
     let description = probe(&diag(), |_| String::new()).unwrap();
-    assert_eq!((description.name.as_str(), description.abi.as_str()), ("diag", "1.0"));
+    let abi = format!("{GANTRY_ABI_MAJOR}.{GANTRY_ABI_MINOR}");
+    assert_eq!((description.name.as_str(), &description.abi), ("diag", &abi));
     let found: Vec<_> =
         description.services.iter().map(|service| (service.number.get(), service.kind)).collect();
     let expected = [

@@ -1,5 +1,6 @@
 //! Libraries and services that are wrong: each is refused or fails by itself, with a reason.
 
+use gantry_abi::descriptor::{GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR};
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -73,8 +74,9 @@ fn library_of_another_major_version_is_refused_with_both_versions() {
     let folder = tempfile::tempdir().unwrap();
     let error = refusal(&compile_hostile("wrong_abi.c", folder.path(), &[]));
     let text = error.to_string();
-    assert!(matches!(error, LoadError::AbiVersion { major: 2, minor: 0, .. }), "{text}");
-    assert!(text.contains("ABI 2.0") && text.contains("ABI 1.0"), "{text}");
+    assert!(matches!(error, LoadError::AbiVersion { major: 2, .. }), "{text}");
+    let own = format!("ABI {GANTRY_ABI_MAJOR}.{GANTRY_ABI_MINOR}");
+    assert!(text.contains("ABI 2.") && text.contains(&own), "{text}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod changed;
 mod defaults;
 mod faults;
+mod redis;
 mod shipped;
 mod together;
 mod values;

@@ -2,7 +2,7 @@
 
 use super::good;
 use crate::changes::leaves;
-use crate::{Settings, changes, keys};
+use crate::{DataSettings, Driver, Settings, changes, keys};
 use std::path::Path;
 
 fn shipped() -> String {
@@ -71,7 +71,7 @@ fn shipped_file_shows_every_key_once_with_the_range_and_default_of_the_code() {
     for key in keys::ALL {
         let path = format!("{}.{}", key.section(), key.name());
         // Keys of drivers that are not built: named in the comment of `driver`.
-        if ["data.*.connection", "data.*.uri"].contains(&path.as_str()) {
+        if ["data.*.connection", "data.*.uri", "data.*.transactions"].contains(&path.as_str()) {
             continue;
         }
         let lines: Vec<_> = shown
@@ -119,4 +119,43 @@ fn shipped_file_is_loaded_from_its_place() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap();
     assert_eq!(settings.file, root.join("config/embedded.toml"));
     assert_eq!(settings.node.state_dir, root.join("var"));
+}
+
+/// The other shipped files show only what differs from the first; a binary without their driver says so.
+#[test]
+fn shipped_file_for_db2_is_good_wherever_its_driver_is_built() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/db2.toml");
+    match Settings::load(&file) {
+        Ok(settings) => {
+            let DataSettings::Odbc(odbc) = &settings.data["main"] else { panic!("main is over ODBC") };
+            assert!(odbc.connection.expose().contains("libdb2o.so;"));
+            assert_ne!(settings.node, good("").node, "it can run beside a node of the first file");
+        }
+        Err(error) => {
+            assert!(!Driver::Odbc.is_built(), "{error}");
+            assert!(error.to_string().contains("driver odbc is not built into this binary"), "{error}");
+        }
+    }
+}
+
+/// Likewise the one for MongoDB.
+#[test]
+fn shipped_file_for_mongodb_is_good_wherever_its_driver_is_built() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/mongo.toml");
+    match Settings::load(&file) {
+        Ok(settings) => {
+            assert!(!settings.data["main"].keeps_documents(), "money stays in SQL");
+            let DataSettings::MongoDb(mongo) = &settings.data["passages"] else { panic!("not on MongoDB") };
+            assert!(mongo.uri.expose().starts_with("mongodb://"));
+            assert_eq!(mongo.transactions, crate::Transactions::Off);
+            let unsaid = good("[data.passages]\ndriver = \"mongodb\"\nuri = \"mongodb://h/d\"\n");
+            let DataSettings::MongoDb(mongo) = &unsaid.data["passages"] else { panic!("not on MongoDB") };
+            assert_eq!(mongo.transactions, crate::Transactions::Detect);
+            assert_ne!(settings.node, good("").node, "it can run beside a node of the first file");
+        }
+        Err(error) => {
+            assert!(!Driver::MongoDb.is_built(), "{error}");
+            assert!(error.to_string().contains("driver mongodb is not built into this binary"), "{error}");
+        }
+    }
 }

@@ -6,14 +6,6 @@ use crate::{SerialFormat, SerialFormatError, SerialPart};
 use proptest::prelude::*;
 use std::time::Duration;
 
-/// Services have a point in their name, which TOML takes for a section inside a section unless it is quoted.
-#[test]
-fn service_is_configured_by_its_name_in_quotes() {
-    let settings = good("[service.\"card.recharge\"]\nmost = 5\n[service.card]\nmost = 6\n");
-    assert_eq!(settings.service.configuration_json("card.recharge"), r#"{"most":5}"#);
-    assert_eq!(settings.service.configuration_json("card"), r#"{"most":6}"#);
-}
-
 #[test]
 fn sizes_are_read_with_and_without_a_unit() {
     let settings = good("[comm]\nbody_max = 65536\nlarge_body = \"2048\"\nreceive_buffer = \"8KiB\"\n");
@@ -156,6 +148,14 @@ fn sub_table_of_a_service_comes_out_as_json() {
     assert_eq!(settings.service.configuration_json("gantry_tag"), "{}");
 }
 
+/// Services have a point in their name, which TOML takes for a section inside a section unless it is quoted.
+#[test]
+fn service_is_configured_by_its_name_in_quotes() {
+    let settings = good("[service.\"card.recharge\"]\nmost = 5\n[service.card]\nmost = 6\n");
+    assert_eq!(settings.service.configuration_json("card.recharge"), r#"{"most":5}"#);
+    assert_eq!(settings.service.configuration_json("card"), r#"{"most":6}"#);
+}
+
 #[test]
 fn type_of_serials_takes_its_own_range_and_format() {
     let settings = good(
@@ -206,7 +206,7 @@ fn secrets_are_shown_neither_by_debug_nor_by_json() {
     assert_eq!(serde_json::to_string(&secret).unwrap(), "\"(hidden)\"");
     // Nor by a fault of the file.
     let message = refused(
-        "[serial]\nredis = \"redis://:hunter2@host\"\n[data.main]\ndriver = \"odbc\"\nconnection = \"Pwd=hunter2\"\n",
+        "[serial]\nredis = \"redis://:hunter2@\"\n[data.main]\ndriver = \"odbc\"\nconnection = \"Pwd=hunter2\"\n",
     );
     assert!(!message.contains("hunter2"), "{message}");
 }

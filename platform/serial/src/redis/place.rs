@@ -1,0 +1,126 @@
+//! Finds the server that has a type's list, and connects to it: one server, the master that Sentinel names, or the
+//! master of the list's slot in a cluster.
+//!
+//! The connection is a plain one in all three forms, because what is popped counts only together with who answered.
+
+use std::time::{Duration, Instant};
+
+use gantry_settings::{RedisAddress, RedisForm, RedisUrl};
+use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
+
+use super::identity::Identity;
+use super::{Trouble, ask};
+use crate::limits::REDIS_LIMIT;
+
+/// A connection to one server, and who that is.
+pub(crate) struct Link {
+    pub(crate) address: RedisAddress,
+    pub(crate) connection: Connection,
+    pub(crate) identity: Identity,
+}
+
+/// Finds the address of the server that has the list whose name begins with `base`, and so has the same slot.
+pub(crate) fn find(url: &RedisUrl, base: &str, deadline: Instant) -> Result<RedisAddress, Trouble> {
+    match &url.form {
+        RedisForm::Single => {
+            url.addresses.first().cloned().ok_or(Trouble::Answer { what: "the URL has no address" })
+        }
+        RedisForm::Sentinel { master } => first_answer(url, deadline, |address, deadline| {
+            let mut sentinel = open(address, RedisConnectionInfo::default(), deadline)?;
+            ask_sentinel(&mut sentinel, master)
+        }),
+        RedisForm::Cluster => first_answer(url, deadline, |address, deadline| {
+            let mut member = open(address, login(url), deadline)?;
+            ask_cluster(&mut member, base, &address.host)
+        }),
+    }
+}
+
+/// Connects to a server and asks who it is.
+pub(crate) fn connect(url: &RedisUrl, address: &RedisAddress, deadline: Instant) -> Result<Link, Trouble> {
+    let mut connection = open(address, login(url), deadline)?;
+    let (server, replication): (String, String) =
+        ask(redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication"), &mut connection)?;
+    let identity = Identity::read(&server, &replication)?;
+    Ok(Link { address: address.clone(), connection, identity })
+}
+
+/// Asks one address after the other, each with an equal share of the time that is left.
+fn first_answer<T>(
+    url: &RedisUrl,
+    deadline: Instant,
+    ask: impl Fn(&RedisAddress, Instant) -> Result<T, Trouble>,
+) -> Result<T, Trouble> {
+    let mut last = Trouble::Answer { what: "the URL has no address" };
+    for (index, address) in url.addresses.iter().enumerate() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let share = left / u32::try_from(url.addresses.len() - index).unwrap_or(1);
+        match ask(address, Instant::now() + share) {
+            Ok(answer) => return Ok(answer),
+            Err(trouble) => last = trouble,
+        }
+    }
+    Err(last)
+}
+
+fn login(url: &RedisUrl) -> RedisConnectionInfo {
+    let mut info = RedisConnectionInfo::default().set_db(i64::from(url.database));
+    if !url.password.is_empty() {
+        info = info.set_password(url.password.expose());
+    }
+    match &url.username {
+        Some(username) => info.set_username(username),
+        None => info,
+    }
+}
+
+/// Opens a connection whose every exchange is bounded.
+fn open(
+    address: &RedisAddress,
+    login: RedisConnectionInfo,
+    deadline: Instant,
+) -> Result<Connection, Trouble> {
+    let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+    let info = ConnectionAddr::Tcp(address.host.clone(), address.port)
+        .into_connection_info()
+        .map_err(Trouble::from)?
+        .set_redis_settings(login.set_skip_set_lib_name());
+    let tcp = info.tcp_settings().clone().set_nodelay(true);
+    let client = Client::open(info.set_tcp_settings(tcp))?;
+    let connection = client.get_connection_with_timeout(left)?;
+    connection.set_read_timeout(Some(REDIS_LIMIT))?;
+    connection.set_write_timeout(Some(REDIS_LIMIT))?;
+    Ok(connection)
+}
+
+fn ask_sentinel(sentinel: &mut Connection, master: &str) -> Result<RedisAddress, Trouble> {
+    let found: Option<(String, u16)> =
+        redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query(sentinel)?;
+    let (host, port) = found.ok_or(Trouble::Answer { what: "Sentinel knows no master of that name" })?;
+    Ok(RedisAddress { host, port })
+}
+
+/// The member knows the slot of a name, and which master has it.
+fn ask_cluster(member: &mut Connection, base: &str, host_asked: &str) -> Result<RedisAddress, Trouble> {
+    let (slot, map): (i64, Value) =
+        ask(redis::pipe().cmd("CLUSTER").arg("KEYSLOT").arg(base).cmd("CLUSTER").arg("SLOTS"), member)?;
+    let ranges = redis::from_redis_value::<Vec<Vec<Value>>>(map)
+        .map_err(|_| Trouble::Answer { what: "CLUSTER SLOTS is no list" })?;
+    for range in ranges {
+        let [Value::Int(first), Value::Int(last), Value::Array(master), ..] = &range[..] else { continue };
+        if !(*first..=*last).contains(&slot) {
+            continue;
+        }
+        if let [host, Value::Int(port), ..] = &master[..] {
+            // A member that does not know its own address says so with an empty one: it is where we asked.
+            let host = match host {
+                Value::BulkString(bytes) if !bytes.is_empty() => String::from_utf8_lossy(bytes).into_owned(),
+                _ => host_asked.to_owned(),
+            };
+            let port = u16::try_from(*port)
+                .map_err(|_| Trouble::Answer { what: "CLUSTER SLOTS has a port above 65535" })?;
+            return Ok(RedisAddress { host, port });
+        }
+    }
+    Err(Trouble::Answer { what: "no master has the list's slot" })
+}

@@ -1,0 +1,230 @@
+//! The proof: processes on two nodes draw while everything below them is killed, restarted, put back and failed over,
+//! and no number comes twice.
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
+
+mod support;
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use gantry_serials::{NodeCache, SerialStatus, status};
+use support::drawers::{Drawer, Node, Orders, read_records, run_if_told, tell_to_stop};
+use support::redis_server::{Cluster, RedisServer, Sentinels};
+use support::{Database, Seen, now_ms, settings, wait_for};
+
+/// Numbers that are drawn at least; ten times as many with `GANTRY_SOAK=1`.
+const DRAWN_MIN: u64 = 1_000_000;
+const RANGE: u64 = 20_000;
+/// The test that copies of this program are told to run.
+const DRAWER: &str = "copy_of_this_program_draws_when_it_is_told_to";
+
+fn drawn_min() -> u64 {
+    let is_soak = std::env::var("GANTRY_SOAK").is_ok_and(|soak| soak == "1");
+    if is_soak { DRAWN_MIN * 10 } else { DRAWN_MIN }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("GANTRY_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed =
+        given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
+    println!("GANTRY_SEED={seed}");
+    seed
+}
+
+/// Two nodes with two workers each, on one database.
+struct Field {
+    nodes: [Node; 2],
+    drawers: Vec<Drawer>,
+    folder: tempfile::TempDir,
+}
+
+impl Field {
+    fn start(name: &str, database: &Database, redis: &str, seed: u64) -> Self {
+        let nodes = [Node::new(&format!("{name}a")), Node::new(&format!("{name}b"))];
+        let mut field = Self { nodes, drawers: Vec::new(), folder: tempfile::tempdir().unwrap() };
+        for place in 0..4 {
+            field.start_drawer(place, database, redis, seed);
+        }
+        field
+    }
+
+    fn start_drawer(&mut self, place: usize, database: &Database, redis: &str, seed: u64) {
+        let orders = Orders {
+            node: &self.nodes[place / 2],
+            row: u8::try_from(2 + place % 2).unwrap(),
+            database: &database.path,
+            redis,
+            range: RANGE,
+            seed: seed.wrapping_mul(31).wrapping_add(self.drawers.len() as u64),
+            folder: self.folder.path(),
+        };
+        self.drawers.push(Drawer::start(DRAWER, &orders));
+    }
+
+    fn issued(&self) -> u64 {
+        self.nodes.iter().map(Node::issued).sum()
+    }
+
+    /// Waits until both nodes have popped from lists again.
+    fn wait_for_lists(&mut self, numbers: u64) {
+        let before = self.nodes.each_ref().map(Node::taken);
+        wait_for("both nodes to pop from lists", || {
+            assert!(
+                self.drawers.iter_mut().rev().take(4).all(Drawer::is_running),
+                "a drawer ended by itself"
+            );
+            self.nodes.iter().zip(before).all(|(node, before)| node.taken() >= before + numbers)
+        });
+    }
+
+    /// Stops the drawers and gives what is known then.
+    fn stop(&mut self, database: &Database, redis: &str, seen: &mut Seen) -> Vec<SerialStatus> {
+        tell_to_stop(self.folder.path());
+        for drawer in self.drawers.iter_mut().rev().take(4) {
+            drawer.join();
+        }
+        for drawer in &self.drawers {
+            read_records(&drawer.records, seen);
+        }
+        let settings = settings(RANGE, 16, redis, "");
+        let look = |node: &Node| {
+            let cache = NodeCache::of_visitor(node.control(), &node.name);
+            status(&mut database.connection(), &settings, Some(cache), now_ms()).unwrap()
+        };
+        self.nodes.iter().map(look).collect()
+    }
+}
+
+/// What was drawn is what was counted, and what is missing is explained.
+fn check_books(what: &str, status: &SerialStatus, seen: &Seen, unseen: i64) {
+    let card = &status.types[0];
+    println!("{what}: {} issued of {} leased, {} lost", card.issued, card.leased, card.lost);
+    for gap in &card.gaps {
+        println!("  {} numbers in {}: {}", gap.numbers, gap.place, gap.reason);
+    }
+    let drawn = i64::try_from(seen.count).unwrap();
+    assert!((0..=unseen).contains(&(card.issued - drawn)), "{} counted, {drawn} drawn", card.issued);
+    let found = card.issued + card.in_lists + card.in_nodes + card.out_of_reach + card.lost;
+    assert_eq!(card.leased, found, "{card:#?}");
+    assert!(card.gaps.iter().all(|gap| gap.place != "before" && gap.place != "process"), "{card:#?}");
+}
+
+/// Without orders it has nothing to do but to say so: the copies are started by the other tests.
+#[test]
+fn copy_of_this_program_draws_when_it_is_told_to() {
+    run_if_told();
+    assert!(std::env::var("GANTRY_TEST_DRAWER").is_err());
+}
+
+#[test]
+fn redis_killed_restarted_empty_and_restarted_with_its_old_file_repeats_nothing() {
+    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let mut redis = RedisServer::start();
+    let url = redis.url();
+    let mut field = Field::start("one", &database, &url, seed);
+    field.wait_for_lists(RANGE);
+    while field.issued() < drawn_min() {
+        redis.ask(&["SAVE"]);
+        field.wait_for_lists(2 * RANGE);
+        // Back with the file of before: popped numbers are in it.
+        redis.kill();
+        redis.restart();
+        field.wait_for_lists(RANGE);
+        // Away for a while.
+        redis.kill();
+        let before = field.issued();
+        wait_for("draws without Redis", || field.issued() > before + RANGE);
+        std::fs::remove_file(redis.dump()).unwrap();
+        redis.restart();
+        field.wait_for_lists(RANGE);
+        // Silent for a while.
+        redis.stop();
+        let before = field.issued();
+        wait_for("draws with a silent Redis", || field.issued() > before + RANGE);
+        redis.go_on();
+        field.wait_for_lists(RANGE);
+    }
+    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
+    check_books("single", &status, &seen, 0);
+}
+
+#[test]
+fn sentinel_fail_overs_with_a_lagging_replica_repeat_nothing() {
+    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let mut sentinels = Sentinels::start();
+    let url = sentinels.url();
+    let mut field = Field::start("sen", &database, &url, seed);
+    field.wait_for_lists(RANGE);
+    while field.issued() < drawn_min() {
+        let (old, new) = (sentinels.master(), 1 - sentinels.master());
+        sentinels.servers[new].stop();
+        field.wait_for_lists(RANGE);
+        sentinels.servers[old].kill();
+        sentinels.servers[new].go_on();
+        sentinels.wait_for_master(new);
+        field.wait_for_lists(2 * RANGE);
+        sentinels.servers[old].restart();
+        sentinels.wait_until_whole();
+        // And the other way round with both alive: the silent master wakes up and is one no more.
+        sentinels.servers[new].stop();
+        sentinels.wait_for_master(old);
+        sentinels.servers[new].go_on();
+        field.wait_for_lists(RANGE);
+        sentinels.wait_until_whole();
+    }
+    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
+    check_books("sentinel", &status, &seen, 0);
+}
+
+#[test]
+fn cluster_that_loses_masters_repeats_nothing() {
+    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let mut cluster = Cluster::start();
+    let url = cluster.url();
+    let mut field = Field::start("clu", &database, &url, seed);
+    field.wait_for_lists(RANGE);
+    while field.issued() < drawn_min() {
+        let holder = cluster.holder().unwrap();
+        cluster.members[holder].kill();
+        field.wait_for_lists(RANGE);
+        cluster.members[holder].restart();
+        cluster.wait_until_whole();
+        field.wait_for_lists(RANGE);
+    }
+    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
+    check_books("cluster", &status, &seen, 0);
+}
+
+/// Goal: a worker that dies anywhere between a lease, a pop, the publishing and the draw costs a gap and no repeat.
+/// Method: drawers are killed at moments that a generator chooses, and replaced in the same row, with Redis there and
+/// not.
+#[test]
+fn drawers_killed_at_any_moment_repeat_nothing() {
+    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let redis = RedisServer::start();
+    let url = redis.url();
+    let mut field = Field::start("kil", &database, &url, seed);
+    field.wait_for_lists(RANGE);
+    let started = Instant::now();
+    let (mut places, mut random) = ([0, 1, 2, 3], seed);
+    let kills = if drawn_min() > DRAWN_MIN { 400 } else { 60 };
+    for kill in 0..kills {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let until = field.issued() + (random >> 33) % 20_000;
+        wait_for("more draws", || field.issued() >= until);
+        let place = kill % 4;
+        field.drawers[places[place]].kill();
+        places[place] = field.drawers.len();
+        field.start_drawer(place, &database, &url, seed.wrapping_add(kill as u64));
+        match kill % 16 {
+            5 => redis.stop(),
+            9 => redis.go_on(),
+            _ => {}
+        }
+    }
+    redis.go_on();
+    println!("{kills} kills in {:?}", started.elapsed());
+    field.wait_for_lists(RANGE);
+    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
+    // What a killed drawer had drawn and not written down: one draw each.
+    check_books("kills", &status, &seen, 200 * i64::try_from(kills).unwrap());
+}

@@ -1,0 +1,164 @@
+//! A MongoDB-compatible server: SecantusDB, from PyPI, in a virtual environment beside the build.
+
+use crate::process::{self, PATIENCE, command};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::signal::Signal;
+use std::fs::{self, File};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The release that the tests were written against.
+const PACKAGE: &str = "SecantusDB==0.7.0b3";
+
+/// A running server.
+#[derive(Debug)]
+pub struct MongoServer {
+    address: SocketAddr,
+    is_durable: bool,
+    child: Child,
+    folder: TempDir,
+}
+
+impl MongoServer {
+    /// Starts one that keeps its data in memory.
+    ///
+    /// # Panics
+    /// When it is not there, cannot be installed, or does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        Self::launch_new(false)
+    }
+
+    /// Starts one that keeps its data in files, so that it can be [killed](Self::kill) and started again.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_durable() -> Self {
+        Self::launch_new(true)
+    }
+
+    fn launch_new(is_durable: bool) -> Self {
+        let folder = process::folder();
+        let address = SocketAddr::from((process::own_host(), 27_017));
+        let child = launch(folder.path(), address, is_durable);
+        let mut server = Self { address, is_durable, child, folder };
+        server.wait_until_up();
+        server
+    }
+
+    /// The URI of a database on it.
+    #[must_use]
+    pub fn uri(&self, database: &str) -> String {
+        format!("mongodb://{}/{database}?directConnection=true", self.address)
+    }
+
+    /// `mongodb://ADDRESS:PORT`, without a database.
+    #[must_use]
+    pub fn place(&self) -> String {
+        format!("mongodb://{}", self.address)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `kill -9`, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it is no child of ours.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child.wait().expect("our child");
+    }
+
+    /// Starts it again after [`kill`](Self::kill), at the same place, with the data of one that keeps it.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn restart(&mut self) {
+        self.child = launch(self.folder.path(), self.address, self.is_durable);
+        self.wait_until_up();
+    }
+
+    /// Sends it a signal: SIGSTOP makes it a server that does not answer.
+    ///
+    /// # Panics
+    /// When it is gone.
+    pub fn signal(&self, signal: Signal) {
+        process::send(&self.child, signal);
+    }
+
+    fn wait_until_up(&mut self) {
+        let began = Instant::now();
+        while TcpStream::connect(self.address).is_err() {
+            let has_ended = self.child.try_wait().expect("our child").is_some();
+            let words = process::log(self.folder.path());
+            assert!(!has_ended && began.elapsed() < PATIENCE, "SecantusDB does not start:\n{words}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for MongoServer {
+    fn drop(&mut self) {
+        // Stopped, it would take no other signal.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            process::send(&self.child, Signal::SIGCONT);
+        }
+        process::end(&mut self.child, Signal::SIGTERM);
+    }
+}
+
+fn launch(folder: &Path, address: SocketAddr, is_durable: bool) -> Child {
+    let storage = if is_durable { folder.join("data") } else { PathBuf::from(":memory:") };
+    let mut server = command(&program(), "KILL");
+    // It looks for a configuration there, and must not find ours.
+    server.env("HOME", folder);
+    server.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
+    server.arg("--storage-path").arg(storage);
+    if is_durable {
+        // What was acknowledged is there after a `kill -9`, as with a journal.
+        server.arg("--sync-on-commit");
+    }
+    process::spawn(server, folder)
+}
+
+/// The server's program: `GANTRY_SECANTUSD`, or the one in a virtual environment in the target folder, which is made when
+/// it is first needed.
+fn program() -> PathBuf {
+    if let Some(named) = std::env::var_os("GANTRY_SECANTUSD") {
+        return PathBuf::from(named);
+    }
+    let own = std::env::current_exe().expect("a running program has a path");
+    // A test is target/PROFILE/deps/TEST.
+    let target = own.ancestors().nth(3).expect("tests are built into a target folder");
+    let folder = target.join("test-servers");
+    let program = folder.join("secantus/bin/secantusd-py");
+    fs::create_dir_all(&folder).expect("the target folder is ours");
+    let lock = File::create(folder.join("secantus.lock")).expect("the folder is ours");
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("a lock");
+    let done = folder.join("secantus.done");
+    if !done.is_file() {
+        let venv = folder.join("secantus");
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--pre", PACKAGE]));
+        File::create(done).expect("the folder is ours");
+    }
+    program
+}
+
+fn run(command: &mut Command) {
+    let output = command.output();
+    let is_good = output.as_ref().is_ok_and(|output| output.status.success());
+    assert!(
+        is_good,
+        "{command:?}: {output:?}; it needs python3-venv and PyPI, or GANTRY_SECANTUSD naming a secantusd-py \
+         ({PACKAGE})"
+    );
+}

@@ -1,0 +1,93 @@
+//! A worker killed at any border of a system call between the first statement and the reply of a passage or a refund.
+
+use gantry_test_servers::MongoServer;
+use gantry_tests::etc::{PASSAGE, REFUND, customer};
+use gantry_tests::processes::is_running;
+use gantry_tests::steps::{Led, Step};
+use gantry_tests::{Client, Node, Request, soak, until};
+use serde_json::{Value, json};
+
+use super::{MONEY, expect_agreement, insist, listed, options, passage};
+
+/// Borders of one write at most; a write that never ends fails the test.
+const BORDERS_MAX: usize = 2_000;
+
+/// Kills the write worker at its `borders`-th border in this request. `false`: it was done before that.
+fn kill_within(node: &Node, warm: &Value, request: &Request, borders: usize) -> bool {
+    // Whoever has just replaced a killed one opens its connections at its first write, which would be other calls.
+    insist(&mut node.client(), PASSAGE, warm);
+    let worker = node.pid("write");
+    let mut client: Client = node.client();
+    let mut led = Led::take(worker);
+    client.send(request);
+    for _ in 0..borders {
+        match led.step(|| !client.has_reply()) {
+            Step::AtCall => {}
+            Step::NotYet => return false,
+            Step::Gone => panic!("the worker died before it was killed"),
+        }
+    }
+    if client.has_reply() {
+        return false;
+    }
+    led.kill();
+    until("the worker is gone", || (!is_running(worker)).then_some(()));
+    node.successor("write", worker);
+    true
+}
+
+#[test]
+fn passage_whose_worker_is_killed_is_listed_if_and_only_if_it_was_booked() {
+    let server = MongoServer::start();
+    let node = Node::start(options(&server));
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, MONEY);
+    let stride = if soak() { 1 } else { 7 };
+    for (kills, borders) in (1..BORDERS_MAX).step_by(stride).enumerate() {
+        let body = passage(&card, borders);
+        let is_killed =
+            kill_within(&node, &passage(&card, 0), &Request::new(PASSAGE, body.to_string()), borders);
+        let place = format!("killed at border {borders}");
+        expect_agreement(&mut client, &account, &card, &place);
+        let first = insist(&mut client, PASSAGE, &body);
+        assert_eq!(insist(&mut client, PASSAGE, &body), first, "{place}: the same passage");
+        let all = expect_agreement(&mut client, &account, &card, &place);
+        let same = all.iter().filter(|found| found["serial"] == first["serial"]).count();
+        assert_eq!(same, 1, "{place}");
+        assert_eq!(all.len(), kills + 2, "{place}: each passage is listed once");
+        if !is_killed {
+            assert!(kills > 10, "only {kills} borders were tried");
+            return;
+        }
+    }
+    panic!("a passage has more than {BORDERS_MAX} borders");
+}
+
+#[test]
+fn refund_whose_worker_is_killed_is_shown_if_and_only_if_it_was_booked() {
+    let server = MongoServer::start();
+    let node = Node::start(options(&server));
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, MONEY);
+    let stride = if soak() { 1 } else { 11 };
+    for borders in (1..BORDERS_MAX).step_by(stride) {
+        let recorded = insist(&mut client, PASSAGE, &passage(&card, borders));
+        let body = json!({"serial": recorded["serial"], "reason": "收费两次"});
+        let is_killed =
+            kill_within(&node, &passage(&card, 0), &Request::new(REFUND, body.to_string()), borders);
+        let place = format!("killed at border {borders}");
+        expect_agreement(&mut client, &account, &card, &place);
+        // Whether it was booked or not, it is now; and never twice.
+        insist(&mut client, REFUND, &body);
+        assert_eq!(insist(&mut client, REFUND, &body)["error"], "already_refunded", "{place}");
+        expect_agreement(&mut client, &account, &card, &place);
+        let shown = listed(&mut client, &card);
+        let shown = shown.iter().find(|found| found["serial"] == recorded["serial"]);
+        assert_eq!(shown.expect("the passage is listed")["refunded"], true, "{place}");
+        if !is_killed {
+            assert!(borders > 10 * stride, "only {borders} borders were tried");
+            return;
+        }
+    }
+    panic!("a refund has more than {BORDERS_MAX} borders");
+}
