@@ -16,6 +16,7 @@ pub(crate) fn together(settings: &Settings, reader: &mut Reader<'_>) {
     times(settings, reader);
     processes(settings, reader);
     database_files(settings, reader);
+    main_source(settings, reader);
 }
 
 /// Notes when this binary cannot open a source of `driver`, when the key that says where its database is
@@ -51,6 +52,18 @@ pub(crate) fn driver(driver: Driver, section: &Section<'_, '_>, reader: &mut Rea
         let named = format!("{}.driver", section.path);
         let problem = format!("driver {} needs the key \"{}\"", driver.as_str(), needed.name);
         reader.conflict(&[&named], problem, format!("write {} = {}", needed.name, needed.kind.example));
+    }
+}
+
+/// Requests, serial numbers and money are rows of `main`.
+fn main_source(settings: &Settings, reader: &mut Reader<'_>) {
+    if settings.data.get("main").is_some_and(DataSettings::keeps_documents) {
+        let remedy = "write driver = \"sqlite\" or \"odbc\", and name the source of documents otherwise, such as [data.passages]";
+        reader.conflict(
+            &["data.main.driver"],
+            "the platform keeps tables in main, and mongodb has none",
+            remedy,
+        );
     }
 }
 

@@ -399,3 +399,12 @@ fn file_above_the_limit_is_refused_before_it_is_parsed() {
     std::fs::write(&file, longest + "#").unwrap();
     assert!(matches!(Settings::load(&file), Err(SettingsError::TooLong { .. })));
 }
+
+#[cfg(feature = "mongodb")]
+#[test]
+fn main_source_must_keep_tables() {
+    let text = "[data.main]\ndriver = \"mongodb\"\nuri = \"mongodb://127.0.0.1/x\"\n";
+    let message = refused(text);
+    assert!(message.contains("data.main.driver") && message.contains("[data.passages]"), "{message}");
+    good("[data.passages]\ndriver = \"mongodb\"\nuri = \"mongodb://127.0.0.1/x\"\n");
+}
