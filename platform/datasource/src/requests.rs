@@ -20,7 +20,7 @@ mod table;
 
 pub use key::RequestKey;
 pub use outcome::{Fence, Recorded, fence, outcome, prune};
-pub use table::prepare_table;
+pub use table::{missing_table_steps, prepare_table};
 
 use crate::connection::{Connection, insert_unless_present};
 use crate::error::{ErrorKind, SourceError};

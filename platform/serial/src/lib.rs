@@ -62,4 +62,4 @@ pub use node::{NodeCache, ServerName};
 pub use raise::{Raised, raise, switch};
 pub use serials::{Mark, SerialType, Serials, SharedSerials};
 pub use status::{Gap, SerialStatus, ServerStatus, TypeStatus, status};
-pub use tables::prepare_table;
+pub use tables::{missing_table_steps, prepare_table};

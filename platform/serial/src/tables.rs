@@ -5,7 +5,7 @@ use std::io::Read;
 use std::time::Duration;
 
 use gantry_datasource::{
-    Connection, ErrorKind, Migration, SourceError, ValueRef, insert_unless_present, migrate,
+    Connection, ErrorKind, Migration, SourceError, ValueRef, insert_unless_present, migrate, missing_steps,
 };
 
 use crate::error::SerialError;
@@ -42,9 +42,7 @@ const SPACE_LIMIT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Those of [`migrate`].
 pub fn prepare_table(connection: &mut dyn Connection) -> Result<Vec<u32>, SourceError> {
-    let steps: Vec<Migration<'_>> =
-        (1..).zip(STEPS).map(|(version, sql)| Migration { version, sql }).collect();
-    let applied = migrate(connection, OWNER, &steps)?;
+    let applied = migrate(connection, OWNER, &steps())?;
     let rows = connection.query(SELECT_SPACE, &[], 1, SPACE_LIMIT)?;
     if rows.get(0, 0).is_none() {
         let name = random_name().map_err(|cause| {
@@ -56,6 +54,18 @@ pub fn prepare_table(connection: &mut dyn Connection) -> Result<Vec<u32>, Source
         insert_unless_present(connection, INSERT_SPACE, &[name.as_str().into(), now_ms.into()], SPACE_LIMIT)?;
     }
     Ok(applied)
+}
+
+/// The versions that [`prepare_table`] would apply. Changes nothing.
+///
+/// # Errors
+/// Those of [`missing_steps`].
+pub fn missing_table_steps(connection: &mut dyn Connection) -> Result<Vec<u32>, SourceError> {
+    missing_steps(connection, OWNER, &steps())
+}
+
+fn steps() -> Vec<Migration<'static>> {
+    (1..).zip(STEPS).map(|(version, sql)| Migration { version, sql }).collect()
 }
 
 /// The name of the database's number space: 32 letters and digits.

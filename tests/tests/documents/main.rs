@@ -4,6 +4,7 @@
 
 mod killed;
 mod outage;
+mod refused;
 mod side_by_side;
 
 use gantry_test_servers::MongoServer;

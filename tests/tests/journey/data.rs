@@ -64,9 +64,20 @@ fn tables_can_be_made_before_the_first_start() {
         let steps = said["steps"].as_array().expect("a list").iter();
         steps.filter_map(|step| step["owner"].as_str().map(str::to_owned)).collect()
     };
-    assert!(owners(&dry).contains(&"passage_day".to_owned()), "{dry}");
+    for owner in ["platform/request", "platform/serial", "passage_day"] {
+        assert!(owners(&dry).contains(&owner.to_owned()), "{owner}: {dry}");
+    }
     let done = node.gantry(&["data", "migrate", "--source", "main", "--json"]).expect_code(0).json();
-    for owner in ["ledger", "card", "passage", "passage_day", "bank", "clearing"] {
+    for owner in [
+        "platform/request",
+        "platform/serial",
+        "ledger",
+        "card",
+        "passage",
+        "passage_day",
+        "bank",
+        "clearing",
+    ] {
         assert!(owners(&done).contains(&owner.to_owned()), "{owner}: {done}");
     }
     let again = node.gantry(&["data", "migrate"]).expect_code(0).text();

@@ -63,22 +63,15 @@ fn bring_up_to_date(settings: &Settings, source: Option<&str>, dry_run: bool) ->
     let mut sources = Sources::new(settings);
     let mut done = Vec::new();
     for name in settings.data.keys().filter(|name| is_meant(name) && is_sql(settings, name)) {
-        if !dry_run {
-            let failed = || format!("data source {name}: the platform's tables cannot be brought up to date");
-            let connection = sources.connection(name)?;
-            note(
-                &mut done,
-                name,
-                "platform/requests",
-                requests::prepare_table(connection).with_context(failed)?,
-            );
-            note(
-                &mut done,
-                name,
-                "platform/serials",
-                gantry_serials::prepare_table(connection).with_context(failed)?,
-            );
-        }
+        let failed = || format!("data source {name}: the platform's tables cannot be brought up to date");
+        let connection = sources.connection(name)?;
+        let (of_requests, of_serials) = if dry_run {
+            (requests::missing_table_steps(connection), gantry_serials::missing_table_steps(connection))
+        } else {
+            (requests::prepare_table(connection), gantry_serials::prepare_table(connection))
+        };
+        note(&mut done, name, "platform/request", of_requests.with_context(failed)?);
+        note(&mut done, name, "platform/serial", of_serials.with_context(failed)?);
     }
     for library in &settings.service.libraries {
         let path = libraries::find(library)?;

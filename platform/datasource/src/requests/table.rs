@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use crate::error::SourceError;
-use crate::migrate::{Migration, migrate};
+use crate::migrate::{Migration, migrate, missing_steps};
 use crate::value::ValueRef;
 
 const CREATE: &str = "\
@@ -24,12 +24,22 @@ CREATE INDEX gantry_request_created ON gantry_request (created_ms);
 /// The owner of the table's steps in `gantry_migration`; the stroke keeps it apart from every library's name.
 const OWNER: &str = "platform/request";
 
+const STEPS: &[Migration<'_>] = &[Migration { version: 1, sql: CREATE }];
+
 /// Makes the table, or brings it up to date, as [`migrate`] does. Returns the versions applied now.
 ///
 /// # Errors
 /// Those of [`migrate`].
 pub fn prepare_table(connection: &mut dyn Connection) -> Result<Vec<u32>, SourceError> {
-    migrate(connection, OWNER, &[Migration { version: 1, sql: CREATE }])
+    migrate(connection, OWNER, STEPS)
+}
+
+/// The versions that [`prepare_table`] would apply. Changes nothing.
+///
+/// # Errors
+/// Those of [`missing_steps`].
+pub fn missing_table_steps(connection: &mut dyn Connection) -> Result<Vec<u32>, SourceError> {
+    missing_steps(connection, OWNER, STEPS)
 }
 
 /// What a row says.
