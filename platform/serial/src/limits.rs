@@ -24,11 +24,15 @@ pub const CHUNK_NUMBERS_MAX: i64 = 1 << 20;
 /// Pops in one draw, after which the database serves.
 pub const POPS_MAX: u32 = 64;
 
-/// How long one exchange with Redis may take, the making of the connection included. A draw that meets a silent
-/// server waits this long once; then nobody asks that server for [`AWAY_FIRST`].
+/// How long a draw that finds nothing in memory may wait for Redis in all, the making of the connection included, and at
+/// most half of its own limit. Who meets a silent server waits this long once; then no draw asks that server
+/// until it has answered a look from aside.
 pub const REDIS_LIMIT: Duration = Duration::from_millis(300);
 
-/// How long a server that failed is left alone at first; doubled at each failure.
+/// How long each exchange of filling up may take: requests may be waiting, and memory mostly has what they need.
+pub const REDIS_BETWEEN_LIMIT: Duration = Duration::from_millis(100);
+
+/// How long after a failure a server is looked at from aside for the first time; doubled at each failure.
 pub const AWAY_FIRST: Duration = Duration::from_millis(50);
 
 /// How long a server that fails again and again is left alone.

@@ -11,7 +11,7 @@ use crate::error::SerialError;
 use crate::lease::{failed, insert_kind, note_holder, read_stand, within};
 use crate::limits::{FIGURES_LIMIT, LEASE_TRIES_MAX, REDIS_LIMIT};
 use crate::node::{NodeCache, ServerName};
-use crate::redis::ListKey;
+use crate::redis::{ListKey, TOP_EXACT_MAX};
 use crate::serials::SharedSerials;
 
 /// The holder of numbers that a raise stepped over.
@@ -105,7 +105,7 @@ impl SharedSerials<'_> {
         let Self { kinds, lists, space, .. } = self;
         let key = ListKey { space: space.as_deref().unwrap_or_default(), kind: &kinds[index].name, epoch: 0 };
         for lists in lists.iter_mut().flatten() {
-            match lists.survey(&key, false, REDIS_LIMIT) {
+            match lists.survey(&key, false, 0, REDIS_LIMIT) {
                 Ok(survey) => learn(round_up(survey.top), lists.name.as_str()),
                 Err(trouble) => {
                     not_asked.push(lists.failed(&key, "ask for its highest number", &trouble).to_string())
@@ -184,7 +184,6 @@ impl SharedSerials<'_> {
 
 /// Redis keeps what it remembers as a float: above 2^53 it may stand a little lower than what was told it.
 fn round_up(top: i64) -> i64 {
-    const EXACT_MAX: i64 = 1 << 53;
     const STEP_MAX: i64 = 128;
-    if top > EXACT_MAX { top.saturating_add(STEP_MAX) } else { top }
+    if top > TOP_EXACT_MAX { top.saturating_add(STEP_MAX) } else { top }
 }

@@ -7,6 +7,7 @@
 mod chunk;
 mod identity;
 mod place;
+mod probe;
 
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::error::SerialError;
 use crate::limits::{FILL_LEASE, REDIS_LIMIT, UNUSED_KEPT};
 use crate::node::{ServerName, tag};
 use place::Link;
+use probe::Probe;
 
 /// Why a server was of no use. The draw goes on without it.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,11 @@ impl ListKey<'_> {
     fn list(&self, identity: &Identity) -> String {
         format!("{}:e{}:{identity}", self.base(), self.epoch)
     }
+}
+
+/// The count of pops of a list.
+fn turn_of(list: &str) -> String {
+    format!("{list}:turn")
 }
 
 /// The list that an answer is about.
@@ -104,11 +111,37 @@ pub(crate) struct Lists {
     links: Vec<Link>,
     /// The server of each type's list, by the list's base name.
     routes: Vec<(String, RedisAddress)>,
+    /// A look at the server while it is away.
+    probe: Option<Probe>,
 }
+
+/// Redis counts `top` as a float: up to here it is exact, above in steps.
+pub(crate) const TOP_EXACT_MAX: i64 = 1 << 53;
 
 impl Lists {
     pub(crate) fn new(name: ServerName, url: RedisUrl) -> Self {
-        Self { name, url, links: Vec::new(), routes: Vec::new() }
+        Self { name, url, links: Vec::new(), routes: Vec::new(), probe: None }
+    }
+
+    /// Begins to look, on a thread of its own, whether the servers of these lists can be reached again.
+    pub(crate) fn start_probe(&mut self, keys: &[ListKey<'_>]) {
+        if self.probe.is_none() {
+            self.probe = Probe::start(self.url.clone(), keys.iter().map(ListKey::base).collect());
+        }
+    }
+
+    /// Whether a probe has come to its end and waits to be [finished](Self::finish_probe).
+    pub(crate) fn is_probe_over(&self) -> bool {
+        self.probe.as_ref().is_some_and(Probe::is_over)
+    }
+
+    /// What a probe found, once it is over; where that is good, its connections are the ones in use.
+    pub(crate) fn finish_probe(&mut self) -> Option<Result<(), Trouble>> {
+        let over = self.probe.take_if(|probe| probe.is_over())?;
+        Some(over.finish().map(|found| {
+            self.links = found.links;
+            self.routes = found.routes;
+        }))
     }
 
     /// The list that the server is believed to have for a type. Asks only where no connection is open.
@@ -126,7 +159,7 @@ impl Lists {
     ) -> Result<Popped, Trouble> {
         type Answer = (Option<String>, i64, u64, i64);
         let build = |list: &str| {
-            let turn = format!("{list}:turn");
+            let turn = turn_of(list);
             let mut pipe = redis::pipe();
             pipe.atomic().cmd("LPOP").arg(list).cmd("LLEN").arg(list).cmd("INCR").arg(&turn);
             pipe.cmd("EXPIRE").arg(turn).arg(UNUSED_KEPT.as_secs());
@@ -170,11 +203,14 @@ impl Lists {
         }
     }
 
-    /// Looks at a list and keeps it from running out; with `to_fill` it also asks to be the one who fills it.
+    /// Looks at a list and keeps it and its count from running out; with `to_fill` it also asks to be the one who fills it.
+    /// Tells Redis the end of the highest range that the caller knows to be leased, if that is `known_top` > 0, so that
+    /// others learn of it.
     pub(crate) fn survey(
         &mut self,
         key: &ListKey<'_>,
         to_fill: bool,
+        known_top: i64,
         limit: Duration,
     ) -> Result<Survey, Trouble> {
         type Answer = (i64, Option<f64>, i64, Option<String>);
@@ -188,6 +224,11 @@ impl Lists {
                 pipe.cmd("SET").arg(format!("{base}:filling")).arg(1).arg("NX").arg("PX").arg(lease);
             } else {
                 pipe.cmd("GET").arg(format!("{base}:filling"));
+            }
+            // A type that is not drawn from keeps its list by these looks alone; the count must not go before it.
+            pipe.cmd("EXPIRE").arg(turn_of(list)).arg(UNUSED_KEPT.as_secs()).ignore();
+            if (1..=TOP_EXACT_MAX).contains(&known_top) {
+                pipe.cmd("ZADD").arg(format!("{base}:top")).arg("GT").arg(known_top).arg("top").ignore();
             }
             pipe
         };

@@ -146,9 +146,9 @@ impl<'a> SharedSerials<'a> {
     /// Draws `count` (1 to 10,000) serial numbers of the type `kind`, ascending within the call.
     ///
     /// `now_ms` is the time since 1970 in milliseconds, for `{date}`. Mostly the numbers are in memory. Else it asks
-    /// Redis, which takes at most [`REDIS_LIMIT`](crate::limits::REDIS_LIMIT) when it is silent, and at last leases
-    /// a range, inside the connection's open transaction if there is one, else in one of its own, and blocks for at
-    /// most `limit` per statement.
+    /// Redis, for at most half of `limit` and [`REDIS_LIMIT`](crate::limits::REDIS_LIMIT) in all, and never one that is known
+    /// to be away, and at last leases a range, inside the connection's open transaction if there is one, else in one of its
+    /// own, and blocks for at most what is left of `limit` per statement.
     ///
     /// Whoever draws inside a transaction tells how it ended, before drawing again:
     /// [`transaction_committed`](SharedSerials::transaction_committed),
@@ -178,7 +178,7 @@ impl<'a> SharedSerials<'a> {
             self.transaction_rolled_back();
         }
         self.attach(connection, limit)?;
-        self.mark_used(index);
+        self.begin_use(connection, index, limit)?;
         self.kinds[index].drop_old();
         self.gather(connection, index, i64::from(count), now_ms, limit)?;
         let (serials, draws) = self.kinds[index].take(index, count, now_ms);

@@ -1,6 +1,6 @@
 //! Where the numbers of a draw come from, nearest first: the node's cells, a Redis list, the database.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gantry_datasource::Connection;
 use gantry_segment::SerialServer;
@@ -10,7 +10,7 @@ use gantry_sys::clock;
 use crate::error::SerialError;
 use crate::kind::Cached;
 use crate::lease::{Leased, Wanted};
-use crate::limits::{AWAY_FIRST, AWAY_MAX, POPS_MAX, REDIS_LIMIT};
+use crate::limits::{AWAY_FIRST, AWAY_MAX, POPS_MAX, REDIS_BETWEEN_LIMIT, REDIS_LIMIT};
 use crate::node::{KindCache, NodeCache, ServerName};
 use crate::redis::{Chunk, Ended, ListId, ListKey, Lists, Popped, Trouble};
 use crate::serials::SharedSerials;
@@ -42,13 +42,18 @@ impl SharedSerials<'_> {
                 kind.keep(range, epoch);
             }
         }
+        let started = Instant::now();
+        // The database's half of the limit stays, however slow Redis is.
+        let redis_limit = REDIS_LIMIT.min(limit / 2);
         for _ in 0..POPS_MAX {
-            if self.kinds[index].left() >= needed || !self.pop(index, needed, limit) {
+            let left = redis_limit.saturating_sub(started.elapsed());
+            if self.kinds[index].left() >= needed || !self.pop(index, needed, left) {
                 break;
             }
         }
         let missing = needed - self.kinds[index].left();
         if missing > 0 {
+            let limit = limit.saturating_sub(started.elapsed());
             let holder = self.node.as_ref().map_or(HOLDER_PROCESS, NodeCache::node).to_owned();
             // Where a list serves, it is only empty at this moment: the next draw finds it filled.
             let kind = &self.kinds[index];
@@ -71,7 +76,7 @@ impl SharedSerials<'_> {
         reason = "each is a figure of the lease; a struct would only name them twice"
     )]
     pub(crate) fn lease(
-        &self,
+        &mut self,
         connection: &mut dyn Connection,
         index: usize,
         holder: &str,
@@ -80,8 +85,13 @@ impl SharedSerials<'_> {
         now_ms: i64,
         limit: Duration,
     ) -> Result<Leased, SerialError> {
+        let shared = self.kinds[index].shared;
+        if let Some(shared) = shared
+            && shared.top() == 0
+        {
+            self.ask_for_top(index, &shared, limit);
+        }
         let kind = &self.kinds[index];
-        let shared = kind.shared;
         let wanted = Wanted {
             kind: &kind.name,
             holder,
@@ -103,15 +113,27 @@ impl SharedSerials<'_> {
         Ok(leased)
     }
 
+    /// Asks every Redis that can be asked for the highest range that it knows of, before a node that knows of none leases its
+    /// first: its memory may be new and the database older than it was.
+    fn ask_for_top(&mut self, index: usize, shared: &KindCache<'_>, limit: Duration) {
+        for server in ServerName::ALL {
+            if self.is_serving(server) && !limit.is_zero() {
+                // What it answers is learned on the way; where it does not answer, nobody can know.
+                let _ = self.survey(index, server, shared.epoch(), false, REDIS_BETWEEN_LIMIT.min(limit));
+            }
+        }
+    }
+
     /// Pops a chunk of the list in use: what is `needed` goes to this process, the rest to the node. Gives whether it
     /// is worth trying again.
     pub(crate) fn pop(&mut self, index: usize, needed: i64, limit: Duration) -> bool {
         let Some(shared) = self.kinds[index].shared else { return false };
         let Some(server) = self.serving(limit) else { return false };
         let epoch = shared.epoch();
+        let deadline = Instant::now() + limit;
         // Its name may change under our hands; each time another list is meant.
         for _ in 0..RENAMED_MAX {
-            match self.pop_once(index, &shared, server, epoch, limit) {
+            match self.pop_once(index, &shared, server, epoch, deadline) {
                 Ok(Some((popped, turn_before))) => {
                     self.came_back(server);
                     return self.accept(index, server, popped, turn_before, needed);
@@ -137,10 +159,11 @@ impl SharedSerials<'_> {
         shared: &KindCache<'_>,
         server: ServerName,
         epoch: u64,
-        limit: Duration,
+        deadline: Instant,
     ) -> Result<Option<(Popped, u64)>, Trouble> {
+        let left = || deadline.saturating_duration_since(Instant::now());
         let Some((lists, key)) = self.list_of(index, server, epoch) else { return Ok(None) };
-        let list = lists.current(&key, limit)?;
+        let list = lists.current(&key, left())?;
         self.meet_list(index, server, &list);
         if went_back(shared, &list) {
             return Ok(None);
@@ -148,7 +171,7 @@ impl SharedSerials<'_> {
         // Loaded before the pop is asked for: the pops that are counted here were over by then, so ours is a later one.
         let turn_before = shared.list(list.tag).map_or(0, |place| place.turn.load(Ordering::Acquire));
         let Some((lists, key)) = self.list_of(index, server, epoch) else { return Ok(None) };
-        lists.pop(&key, &list, limit).map(|popped| Some((popped, turn_before)))
+        lists.pop(&key, &list, left()).map(|popped| Some((popped, turn_before)))
     }
 
     /// Takes over what was popped, if it is what the list's name says.
@@ -227,30 +250,74 @@ impl SharedSerials<'_> {
         }
     }
 
-    /// The server in use, if one is configured and it is not left alone for a while.
+    /// The server in use, if one is configured and it is not away. Nobody waits for one that is: whether it is back, a
+    /// [probe](Self::probe) finds.
     pub(crate) fn serving(&self, limit: Duration) -> Option<ServerName> {
-        let node = self.node.as_ref()?;
-        let server = node.chosen();
-        self.lists[server.index()].as_ref()?;
-        if limit.is_zero() {
-            return None;
+        let server = self.node.as_ref()?.chosen();
+        (!limit.is_zero() && self.is_serving(server)).then_some(server)
+    }
+
+    /// Whether the server in use can be asked.
+    pub(crate) fn serving_now(&self) -> bool {
+        self.node.as_ref().is_some_and(|node| self.is_serving(node.chosen()))
+    }
+
+    /// Whether a server is configured and not away.
+    fn is_serving(&self, server: ServerName) -> bool {
+        let is_away = |words: &SerialServer| words.away_until_ns.load(Ordering::Relaxed) != 0;
+        self.lists[server.index()].is_some() && self.server_words(server).is_some_and(|words| !is_away(words))
+    }
+
+    /// Whether a look at the server in use is due, or one is over.
+    pub(crate) fn wants_probe(&self) -> bool {
+        let Some(node) = &self.node else { return false };
+        let until_ns = |server: ServerName| {
+            self.server_words(server).map_or(0, |words| words.away_until_ns.load(Ordering::Relaxed))
+        };
+        let (server, now_ns) = (node.chosen(), clock::monotonic_ns());
+        let is_due = self.lists[server.index()].is_some() && (1..=now_ns).contains(&until_ns(server));
+        is_due || self.lists.iter().flatten().any(Lists::is_probe_over)
+    }
+
+    /// Looks from aside whether the server in use is back, and takes in what such a look found. Never blocks.
+    pub(crate) fn probe(&mut self) {
+        for server in ServerName::ALL {
+            let over = self.lists[server.index()].as_mut().and_then(Lists::finish_probe);
+            match over {
+                Some(Ok(())) => self.came_back(server),
+                Some(Err(failure)) => {
+                    if let Some((lists, key)) = self.list_of(0, server, 0) {
+                        let error = lists.failed(&key, "look whether it is back", &failure);
+                        self.went_away(server, &error);
+                    }
+                }
+                None => {}
+            }
         }
-        let words = &node.node_words().servers[server.index()];
+        let Some(server) = self.node.as_ref().map(NodeCache::chosen) else { return };
+        if !self.is_our_turn_to_probe(server) {
+            return;
+        }
+        let Self { kinds, lists, space: Some(space), .. } = self else { return };
+        let used = kinds.iter().filter(|kind| {
+            kind.shared.is_some_and(|shared| shared.kind.is_used.load(Ordering::Relaxed) != 0)
+        });
+        let keys: Vec<_> = used.map(|kind| ListKey { space, kind: &kind.name, epoch: 0 }).collect();
+        if let Some(lists) = &mut lists[server.index()] {
+            lists.start_probe(&keys);
+        }
+    }
+
+    /// Takes the turn to look at a server that is away, which is one process's of the node; its word runs out if it dies.
+    fn is_our_turn_to_probe(&self, server: ServerName) -> bool {
+        let Some(words) = self.server_words(server) else { return false };
         let until_ns = words.away_until_ns.load(Ordering::Relaxed);
-        if until_ns == 0 {
-            return Some(server);
-        }
         let now_ns = clock::monotonic_ns();
-        if now_ns < until_ns {
-            return None;
+        if until_ns == 0 || now_ns < until_ns || self.lists[server.index()].is_none() {
+            return false;
         }
-        // One process tries; the others wait for what it finds, and for no longer than it may take.
         let next_ns = now_ns + nanoseconds(REDIS_LIMIT) * 2;
-        let is_ours = words
-            .away_until_ns
-            .compare_exchange(until_ns, next_ns, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok();
-        is_ours.then_some(server)
+        words.away_until_ns.compare_exchange(until_ns, next_ns, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     /// Leaves a server alone for a while.

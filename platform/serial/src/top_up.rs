@@ -12,9 +12,9 @@ use gantry_sys::clock;
 use crate::error::SerialError;
 use crate::kind::Kind;
 use crate::lease::{Leased, failed, read_stand, within};
-use crate::limits::{CHECK_PERIOD, FILL_LEASE, REPORT_PERIOD};
+use crate::limits::{CHECK_PERIOD, FILL_LEASE, REDIS_BETWEEN_LIMIT, REPORT_PERIOD};
 use crate::node::{KindCache, NodeCache, ServerName, is_due};
-use crate::redis::{Chunk, ListId, Survey};
+use crate::redis::{Chunk, ListId, Survey, TOP_EXACT_MAX};
 use crate::serials::{SharedSerials, share};
 use crate::supply::went_back;
 
@@ -44,13 +44,15 @@ impl SharedSerials<'_> {
                     && self.serving_now())
         };
         self.kinds.iter().any(is_wanted)
+            || self.wants_probe()
             || (self.space.is_some() && now_ns >= node.node_words().report_due_ns.load(Ordering::Relaxed))
     }
 
     /// Fills up what is below half: this process's cells, and the Redis lists, whose level it looks at now and then.
     /// Writes the node's figures down when it is time. To be called **between requests**, with a connection that may
     /// write; inside a transaction it does nothing. `now_ms` is the time since 1970. Blocks for at most `limit` for each
-    /// statement, and as long as a draw for Redis.
+    /// statement, and [`REDIS_BETWEEN_LIMIT`] for an exchange with a Redis that falls silent, once: whether one that is away is
+    /// back is found on a thread of its own.
     ///
     /// # Errors
     /// As [`next`](SharedSerials::next), and [`Figures`](SerialError::Figures). What was filled up stays; after an error it is
@@ -93,6 +95,7 @@ impl SharedSerials<'_> {
         limit: Duration,
     ) -> Result<(), SerialError> {
         self.attach(connection, limit)?;
+        self.probe();
         for index in 0..self.kinds.len() {
             let Some(shared) = self.kinds[index].shared else { continue };
             if shared.kind.is_used.load(Ordering::Relaxed) == 0 {
@@ -129,24 +132,26 @@ impl SharedSerials<'_> {
         self.node.as_ref().is_some_and(|node| self.lists[node.chosen().index()].is_some())
     }
 
-    /// Whether the server in use can be asked, without taking a turn at trying one that is away.
-    pub(crate) fn serving_now(&self) -> bool {
-        let Some(node) = &self.node else { return false };
-        let server = node.chosen().index();
-        let until_ns = node.node_words().servers[server].away_until_ns.load(Ordering::Relaxed);
-        self.lists[server].is_some() && until_ns <= clock::monotonic_ns()
-    }
-
-    /// Says that a type is drawn from, so that it is worth filling.
-    pub(crate) fn mark_used(&mut self, index: usize) {
+    /// Says that a type is drawn from, so that it is worth filling. A process that draws from it for the first time learns
+    /// its epoch before it looks at any list or cell: what those of an epoch that is over hold may be out already.
+    pub(crate) fn begin_use(
+        &mut self,
+        connection: &mut dyn Connection,
+        index: usize,
+        limit: Duration,
+    ) -> Result<(), SerialError> {
         let kind = &mut self.kinds[index];
         if kind.is_used {
-            return;
+            return Ok(());
         }
-        kind.is_used = true;
         if let Some(shared) = kind.shared {
+            if let Some(stand) = read_stand(connection, &kind.name, limit)? {
+                shared.learn_epoch(stand.epoch);
+            }
             shared.kind.is_used.store(1, Ordering::Relaxed);
         }
+        kind.is_used = true;
+        Ok(())
     }
 
     /// Looks at the type's epoch and at the level of its list.
@@ -158,21 +163,21 @@ impl SharedSerials<'_> {
         limit: Duration,
     ) -> Result<(), SerialError> {
         let name = &self.kinds[index].name;
-        if let Some(stand) = read_stand(connection, name, limit)? {
+        if let Some(stand) = read_stand(connection, name, limit)?
+            && stand.epoch > shared.epoch()
+        {
             shared.learn_epoch(stand.epoch);
+            // Cells carry an epoch's low bits only, so nothing of an old one may stay until they come round.
+            shared.sweep();
         }
         let Some(server) = self.serving(limit) else { return Ok(()) };
-        if let Some(list) = &self.kinds[index].lists[server.index()]
-            && list.epoch == shared.epoch()
-            && went_back(shared, list)
-        {
+        let Some(survey) = self.survey(index, server, shared.epoch(), false, limit) else { return Ok(()) };
+        if survey.list.epoch == shared.epoch() && went_back(shared, &survey.list) {
             // Its name cannot tell that it was given up, so all nodes are told to use another one.
-            self.begin_epoch(connection, index, shared, limit)?;
+            return self.begin_epoch(connection, index, shared, limit);
         }
-        if let Some(survey) = self.survey(index, server, shared.epoch(), false, limit) {
-            let is_low = self.is_low(index, survey.level);
-            shared.kind.is_low.store(u32::from(is_low), Ordering::Relaxed);
-        }
+        let is_low = self.is_low(index, survey.level);
+        shared.kind.is_low.store(u32::from(is_low), Ordering::Relaxed);
         Ok(())
     }
 
@@ -203,7 +208,8 @@ impl SharedSerials<'_> {
         Ok(())
     }
 
-    fn survey(
+    /// Looks at a list, tells its Redis the highest range that this node knows of, and learns what it knows.
+    pub(crate) fn survey(
         &mut self,
         index: usize,
         server: ServerName,
@@ -211,11 +217,20 @@ impl SharedSerials<'_> {
         to_fill: bool,
         limit: Duration,
     ) -> Option<Survey> {
+        let shared = self.kinds[index].shared;
+        // More is no number of this type.
+        let top_max = self.kinds[index].number_max().saturating_add(1).min(TOP_EXACT_MAX);
+        let known_top = shared.map_or(0, |shared| shared.top());
         let (lists, key) = self.list_of(index, server, epoch)?;
-        match lists.survey(&key, to_fill, limit) {
+        match lists.survey(&key, to_fill, known_top, limit.min(REDIS_BETWEEN_LIMIT)) {
             Ok(survey) => {
-                self.came_back(server);
                 self.meet_list(index, server, &survey.list);
+                // A range is committed before it is told to Redis, so a lease from now on begins behind it.
+                if let Some(shared) = shared
+                    && survey.top <= top_max
+                {
+                    shared.learn_top(survey.top);
+                }
                 Some(survey)
             }
             Err(failure) => {
@@ -254,7 +269,6 @@ impl SharedSerials<'_> {
         if !survey.is_ours_to_fill {
             return Ok(false);
         }
-        self.check_top(connection, index, &survey, limit)?;
         let holder = holder(survey.list.tag);
         let leased = self.lease(connection, index, &holder, self.kinds[index].range, 1, now_ms, limit)?;
         let mut pushed = Pushed::Refused;
@@ -283,7 +297,7 @@ impl SharedSerials<'_> {
         let Some((lists, key)) = self.list_of(index, server, survey.list.epoch) else {
             return Pushed::Refused;
         };
-        match lists.push(&key, &survey.list, chunks, limit) {
+        match lists.push(&key, &survey.list, chunks, limit.min(REDIS_BETWEEN_LIMIT)) {
             Ok((list, _length)) => {
                 self.meet_list(index, server, &list);
                 if list == survey.list { Pushed::Done } else { Pushed::Lost }
@@ -305,25 +319,6 @@ impl SharedSerials<'_> {
         share(&mut self.kinds[index]);
     }
 
-    /// A Redis that remembers higher numbers than the database shows that this was restored from a backup.
-    fn check_top(
-        &self,
-        connection: &mut dyn Connection,
-        index: usize,
-        survey: &Survey,
-        limit: Duration,
-    ) -> Result<(), SerialError> {
-        /// Above it Redis counts in steps, so what it says may be too high.
-        const EXACT_MAX: i64 = 1 << 53;
-        let name = &self.kinds[index].name;
-        let next = read_stand(connection, name, limit)?.map_or(1, |stand| stand.next);
-        // Pushed ranges were committed before they were pushed, and that was before the level was looked at.
-        if survey.top <= next || survey.top > EXACT_MAX {
-            return Ok(());
-        }
-        Err(SerialError::WentBack { kind: name.clone(), found: next, known: survey.top })
-    }
-
     /// Fills this process's cells: with what dead processes left, from the list, or from the database.
     fn fill_own(
         &mut self,
@@ -341,12 +336,12 @@ impl SharedSerials<'_> {
         }
         share(&mut self.kinds[index]);
         let before = shared.own_left();
-        self.pop(index, 0, limit);
+        self.pop(index, 0, REDIS_BETWEEN_LIMIT.min(limit));
         if shared.own_left() == before
             && self.has_lists()
             && self.fill(connection, index, shared, now_ms, limit)?
         {
-            self.pop(index, 0, limit);
+            self.pop(index, 0, REDIS_BETWEEN_LIMIT.min(limit));
         }
         if !self.is_own_low(&self.kinds[index], shared) || self.serving_now() {
             return Ok(());

@@ -11,7 +11,9 @@ use gantry_serials::{NodeCache, SerialStatus, ServerName, SharedSerials, TypeSta
 use gantry_settings::SerialSettings;
 use gantry_sys::atomic::Ordering;
 use support::redis_server::RedisServer;
-use support::{Database, LIMIT, Seen, draw, node, now_ms, settings, wait_for, worker, worker_of};
+use support::{
+    Database, LIMIT, NEW_YEAR_MS, Seen, draw, node, now_ms, settings, wait_for, worker, worker_of,
+};
 
 /// One node with one worker on one Redis.
 struct Rig {
@@ -254,6 +256,64 @@ fn silent_redis_holds_up_one_draw_and_the_database_serves() {
     assert_eq!(words.failures.load(Ordering::Relaxed), 0);
     serials.leave(&mut connection, now_ms()).unwrap();
     check_books(&rig.status(), seen.count);
+}
+
+/// Nobody who draws waits for a Redis that is known to be away, however long ago that was found; the look whether it is back
+/// is begun between requests and taken in at the next occasion.
+#[test]
+fn draws_never_ask_a_redis_that_is_away() {
+    let rig = Rig::new();
+    let mut connection = rig.database.connection();
+    let mut serials = rig.worker(2);
+    let mut seen = Seen::default();
+    seen.add(draw(&mut serials, &mut connection, 10));
+    draw_until_listed(&rig, &mut serials, &mut connection, &mut seen);
+    rig.redis.stop();
+    let words = &rig.control.serial_node().servers[0];
+    let failures = || words.failures_total.load(Ordering::Relaxed);
+    let mut next = || {
+        let drawn = serials.next(&mut connection, "card", 1000, NEW_YEAR_MS, LIMIT).unwrap();
+        seen.add(drawn.iter().map(|serial| serial.parse::<u64>().unwrap()));
+    };
+    wait_for("the failure", || {
+        next();
+        failures() > 0
+    });
+    wait_for("the time for another look", || {
+        words.away_until_ns.load(Ordering::Relaxed) <= gantry_sys::clock::monotonic_ns()
+    });
+    for _ in 0..20 {
+        next();
+    }
+    assert_eq!(failures(), 1, "a draw waited for it");
+    serials.top_up(&mut connection, now_ms(), LIMIT).unwrap();
+    assert_eq!(failures(), 1, "the look goes on aside");
+    wait_for("its end", || {
+        serials.top_up(&mut connection, now_ms(), LIMIT).unwrap();
+        failures() >= 2
+    });
+    rig.redis.go_on();
+    draw_until_listed(&rig, &mut serials, &mut connection, &mut seen);
+    serials.leave(&mut connection, now_ms()).unwrap();
+    check_books(&rig.status(), seen.count);
+}
+
+/// A type that nobody draws from for days keeps its list; the count of pops would otherwise go before it, and look as if
+/// the data had gone back.
+#[test]
+fn count_of_pops_stays_as_long_as_its_list() {
+    let rig = Rig::new();
+    let mut connection = rig.database.connection();
+    let mut serials = rig.worker(2);
+    let mut seen = Seen::default();
+    seen.add(draw(&mut serials, &mut connection, 10));
+    draw_until_listed(&rig, &mut serials, &mut connection, &mut seen);
+    let turn = rig.redis.ask(&["KEYS", "gantry:serial:*:turn"]);
+    assert_eq!(rig.redis.ask(&["EXPIRE", &turn, "1000"]), "1");
+    wait_for("a look without a pop", || {
+        serials.top_up(&mut connection, now_ms(), LIMIT).unwrap();
+        rig.redis.ask(&["TTL", &turn]).parse::<u64>().unwrap() > 80_000
+    });
 }
 
 #[test]

@@ -63,6 +63,9 @@ fn sentinel_names_the_master_and_a_fail_over_with_lag_gives_no_number_twice() {
     let (mut serials, mut seen) = (rig.worker(2), Seen::default());
     rig.draw_listed(&mut serials, 500, &mut seen);
     let (old, new) = (sentinels.master(), 1 - sentinels.master());
+    wait_for("a copy of the list", || {
+        !sentinels.servers[new].ask(&["KEYS", "gantry:serial:*:e0:*"]).is_empty()
+    });
     // The replica sleeps while numbers are popped: it still has them when it takes over.
     sentinels.servers[new].stop();
     rig.draw_listed(&mut serials, 400, &mut seen);

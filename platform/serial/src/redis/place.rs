@@ -3,6 +3,9 @@
 //!
 //! The connection is a plain one in all three forms, because what is popped counts only together with who answered.
 
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::mpsc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use gantry_settings::{RedisAddress, RedisForm, RedisUrl};
@@ -80,8 +83,9 @@ fn open(
     login: RedisConnectionInfo,
     deadline: Instant,
 ) -> Result<Connection, Trouble> {
+    let there = resolve(address, deadline)?;
     let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-    let info = ConnectionAddr::Tcp(address.host.clone(), address.port)
+    let info = ConnectionAddr::Tcp(there.ip().to_string(), there.port())
         .into_connection_info()
         .map_err(Trouble::from)?
         .set_redis_settings(login.set_skip_set_lib_name());
@@ -91,6 +95,28 @@ fn open(
     connection.set_read_timeout(Some(REDIS_LIMIT))?;
     connection.set_write_timeout(Some(REDIS_LIMIT))?;
     Ok(connection)
+}
+
+/// Looks a host's name up, on a thread of its own: the system's resolver waits as long as it likes.
+fn resolve(address: &RedisAddress, deadline: Instant) -> Result<SocketAddr, Trouble> {
+    if let Ok(ip) = address.host.parse() {
+        return Ok(SocketAddr::new(ip, address.port));
+    }
+    let (told, found) = mpsc::channel();
+    let (host, port) = (address.host.clone(), address.port);
+    thread::Builder::new()
+        .name("serial-resolve".to_owned())
+        .spawn(move || {
+            // Nobody listens any more once the deadline has passed.
+            let _ = told.send((host.as_str(), port).to_socket_addrs().map(|mut found| found.next()));
+        })
+        .map_err(redis::RedisError::from)?;
+    match found.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        Ok(Ok(Some(address))) => Ok(address),
+        Ok(Ok(None)) => Err(Trouble::Answer { what: "its name has no address" }),
+        Ok(Err(error)) => Err(redis::RedisError::from(error).into()),
+        Err(_) => Err(Trouble::Answer { what: "its name was not resolved in time" }),
+    }
 }
 
 fn ask_sentinel(sentinel: &mut Connection, master: &str) -> Result<RedisAddress, Trouble> {
