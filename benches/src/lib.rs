@@ -39,6 +39,16 @@ impl Rounds {
         sorted.sort_by(f64::total_cmp);
         sorted.get(sorted.len() / 2).copied().unwrap_or(0.0)
     }
+
+    /// How many times faster than `peer` each round was than the peer's of the same turn: the median, the lowest and the
+    /// highest; zeros when there was none.
+    pub fn times_faster_than(&self, peer: &Self) -> [f64; 3] {
+        let pairs = self.nanoseconds_each.iter().zip(&peer.nanoseconds_each);
+        let mut ratios: Vec<f64> = pairs.map(|(own, theirs)| theirs / own).collect();
+        ratios.sort_by(f64::total_cmp);
+        let at = |index: usize| ratios.get(index).copied().unwrap_or(0.0);
+        [at(ratios.len() / 2), at(0), at(ratios.len().saturating_sub(1))]
+    }
 }
 
 impl fmt::Display for Rounds {
@@ -89,6 +99,17 @@ mod tests {
         assert_eq!(spread.within(0.99), Duration::from_millis(100));
         assert_eq!(spread.within(1.0), Duration::from_millis(101));
         assert_eq!(Spread::new("none", Vec::new()).within(0.5), Duration::ZERO);
+    }
+
+    #[test]
+    fn rounds_are_compared_with_the_peers_of_the_same_turn() {
+        let (mut own, mut peer) = (Rounds::new("own"), Rounds::new("peer"));
+        for (own_ns, peer_ns) in [(100, 200), (100, 400), (200, 1800)] {
+            own.note(Duration::from_nanos(own_ns), 10);
+            peer.note(Duration::from_nanos(peer_ns), 10);
+        }
+        assert_eq!(own.times_faster_than(&peer), [4.0, 2.0, 9.0]);
+        assert_eq!(Rounds::new("none").times_faster_than(&peer), [0.0; 3]);
     }
 
     #[test]

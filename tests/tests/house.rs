@@ -99,7 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     // What `gantry data seed` fills tables with: rows as plain values, written by the command.
     ("gantry-seed", &[]),
     // Tools. The tests know the contract and nothing else.
-    ("gantry-benches", &["gantry-frame", "gantry-ring", "gantry-tests"]),
+    ("gantry-benches", &["gantry-frame", "gantry-ring", "gantry-serials", "gantry-tests"]),
     ("gantry-test-servers", &[]),
     ("gantry-tests", &["gantry-test-servers"]),
     ("xtask", &[]),

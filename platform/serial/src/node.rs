@@ -253,11 +253,22 @@ impl<'a> KindCache<'a> {
         figure.fetch_add(u64::try_from(numbers).unwrap_or(0), Ordering::Relaxed);
     }
 
-    /// Where the figures of a Redis list are; `None` when there is no room, and its figures are missing then.
+    /// Where the figures of a Redis list are, if this node has met it.
+    pub(crate) fn known_list(&self, tag: u64) -> Option<&'a SerialList> {
+        self.kind.lists.iter().find(|list| list.tag.load(Ordering::Acquire) == tag)
+    }
+
+    /// The lists that this node has met on the same server, but for this one.
+    pub(crate) fn other_lists(&self, tag: u64) -> impl Iterator<Item = u64> + use<'a> {
+        let tags = self.kind.lists.iter().map(|list| list.tag.load(Ordering::Acquire));
+        tags.filter(move |other| *other != 0 && *other != tag && (other ^ tag) & 1 == 0)
+    }
+
+    /// Where the figures of a Redis list are; `None` when there is no room until those of lists that are over were written
+    /// down.
     pub(crate) fn list(&self, tag: u64) -> Option<&'a SerialList> {
         let lists = &self.kind.lists;
-        let is_it = |list: &&'a SerialList| list.tag.load(Ordering::Acquire) == tag;
-        lists.iter().find(is_it).or_else(|| {
+        self.known_list(tag).or_else(|| {
             // A place that was never used before one that is over: whoever comes upon that one while it is made anew
             // may take its old count of pops for the new list's.
             let mut places = lists.iter().chain(lists);

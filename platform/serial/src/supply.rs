@@ -152,7 +152,8 @@ impl SharedSerials<'_> {
         false
     }
 
-    /// `None`: the list was given up. Else also the count of pops that was known before.
+    /// `None`: the list was given up, or this node has no place for its figures and its count of pops now, which the next
+    /// report makes. Else also the count of pops that was known before.
     fn pop_once(
         &mut self,
         index: usize,
@@ -168,8 +169,9 @@ impl SharedSerials<'_> {
         if went_back(shared, &list) {
             return Ok(None);
         }
+        let Some(place) = shared.list(list.tag) else { return Ok(None) };
         // Loaded before the pop is asked for: the pops that are counted here were over by then, so ours is a later one.
-        let turn_before = shared.list(list.tag).map_or(0, |place| place.turn.load(Ordering::Acquire));
+        let turn_before = place.turn.load(Ordering::Acquire);
         let Some((lists, key)) = self.list_of(index, server, epoch) else { return Ok(None) };
         lists.pop(&key, &list, left()).map(|popped| Some((popped, turn_before)))
     }
@@ -230,13 +232,31 @@ impl SharedSerials<'_> {
         if known.as_ref() == Some(list) {
             return;
         }
-        if let (Some(old), Some(shared)) = (known.as_ref(), kind.shared) {
-            let ended =
-                if old.epoch == list.epoch { old.identity.difference(&list.identity) } else { Ended::Raised };
-            if let Some(place) = shared.list(old.tag)
-                && place.ended.compare_exchange(0, ended.code(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
-            {
-                tracing::warn!(kind = kind.name, %server, reason = ended.reason(), "a list of serial numbers was given up; what was left in it is a gap");
+        if let Some(shared) = kind.shared {
+            let has_ended = match known.as_ref() {
+                Some(old) => {
+                    let ended = if old.epoch == list.epoch {
+                        old.identity.difference(&list.identity)
+                    } else {
+                        Ended::Raised
+                    };
+                    end_list(&shared, old.tag, ended)
+                }
+                // What earlier processes of this node met on this server is over, if it is another one.
+                None => {
+                    let others = shared.other_lists(list.tag);
+                    others.filter(|tag| end_list(&shared, *tag, Ended::Unseen)).count() > 0
+                }
+            };
+            if has_ended {
+                tracing::warn!(
+                    kind = kind.name, %server, list = %list.identity,
+                    "another list of serial numbers is in use; what was left in the one before is a gap"
+                );
+                // Soon, so that its place is free for the next one.
+                if let Some(node) = &self.node {
+                    node.node_words().report_due_ns.store(0, Ordering::Relaxed);
+                }
             }
         }
         *known = Some(list.clone());
@@ -364,6 +384,13 @@ impl SharedSerials<'_> {
     fn server_words(&self, server: ServerName) -> Option<&SerialServer> {
         Some(&self.node.as_ref()?.node_words().servers[server.index()])
     }
+}
+
+/// Notes that a list is over; gives whether it was in use until now.
+fn end_list(shared: &KindCache<'_>, tag: u64, ended: Ended) -> bool {
+    shared.known_list(tag).is_some_and(|place| {
+        place.ended.compare_exchange(0, ended.code(), Ordering::AcqRel, Ordering::Relaxed).is_ok()
+    })
 }
 
 /// Whether a list was given up for the one reason that its name does not tell.

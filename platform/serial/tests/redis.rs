@@ -123,6 +123,28 @@ fn redis_that_restarts_empty_costs_the_list_and_nothing_else() {
     assert!(gap.numbers > 0 && gap.numbers <= in_lists, "{gap:?}");
 }
 
+/// A node's memory has places for the figures of a few lists; more restarts than that in a moment lose none of them.
+#[test]
+fn redis_that_restarts_again_and_again_leaves_the_books_closed() {
+    let mut rig = Rig::new();
+    let mut connection = rig.database.connection();
+    let mut seen = Seen::default();
+    for _ in 0..12 {
+        // Another worker each time, which has not met the lists before.
+        let mut serials = rig.worker(2);
+        for _ in 0..2 {
+            draw_until_listed(&rig, &mut serials, &mut connection, &mut seen);
+            rig.redis.kill();
+            rig.redis.restart();
+        }
+        serials.leave(&mut connection, now_ms()).unwrap();
+    }
+    let mut serials = rig.worker(2);
+    draw_until_listed(&rig, &mut serials, &mut connection, &mut seen);
+    serials.leave(&mut connection, now_ms()).unwrap();
+    check_books(&rig.status(), seen.count);
+}
+
 /// The trap itself: the old file brings popped numbers back. Nobody reads the list they come back in.
 #[test]
 fn redis_that_restarts_with_its_old_file_gives_no_number_twice() {

@@ -1,15 +1,18 @@
 //! The proof: processes on two nodes draw while everything below them is killed, restarted, put back and failed over,
-//! and no number comes twice.
+//! and no number comes twice: all that was drawn goes into a table with a unique index.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
 mod support;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use gantry_serials::{NodeCache, SerialStatus, status};
 use support::drawers::{Drawer, Node, Orders, read_records, run_if_told, tell_to_stop};
 use support::redis_server::{Cluster, RedisServer, Sentinels};
-use support::{Database, Seen, now_ms, settings, wait_for};
+use support::{Database, now_ms, settings, wait_for};
 
 /// Numbers that are drawn at least; ten times as many with `GANTRY_SOAK=1`.
 const DRAWN_MIN: u64 = 1_000_000;
@@ -17,9 +20,19 @@ const RANGE: u64 = 20_000;
 /// The test that copies of this program are told to run.
 const DRAWER: &str = "copy_of_this_program_draws_when_it_is_told_to";
 
+/// Rounds of faults at least; eight times as many with `GANTRY_SOAK=1`.
+const ROUNDS_MIN: u32 = 1;
+
+fn is_soak() -> bool {
+    std::env::var("GANTRY_SOAK").is_ok_and(|soak| soak == "1")
+}
+
 fn drawn_min() -> u64 {
-    let is_soak = std::env::var("GANTRY_SOAK").is_ok_and(|soak| soak == "1");
-    if is_soak { DRAWN_MIN * 10 } else { DRAWN_MIN }
+    if is_soak() { DRAWN_MIN * 10 } else { DRAWN_MIN }
+}
+
+fn rounds_min() -> u32 {
+    if is_soak() { ROUNDS_MIN * 8 } else { ROUNDS_MIN }
 }
 
 fn seed() -> u64 {
@@ -35,12 +48,26 @@ struct Field {
     nodes: [Node; 2],
     drawers: Vec<Drawer>,
     folder: tempfile::TempDir,
+    /// Milliseconds that a drawer leaves to the servers after some draws.
+    pause_ms: u64,
+    started: Instant,
+    rounds: u32,
+    /// What was done to the servers and drawers, and how often.
+    events: BTreeMap<&'static str, u32>,
 }
 
 impl Field {
-    fn start(name: &str, database: &Database, redis: &str, seed: u64) -> Self {
+    fn start(name: &str, pause_ms: u64, database: &Database, redis: &str, seed: u64) -> Self {
         let nodes = [Node::new(&format!("{name}a")), Node::new(&format!("{name}b"))];
-        let mut field = Self { nodes, drawers: Vec::new(), folder: tempfile::tempdir().unwrap() };
+        let mut field = Self {
+            nodes,
+            drawers: Vec::new(),
+            folder: tempfile::tempdir().unwrap(),
+            pause_ms,
+            started: Instant::now(),
+            rounds: 0,
+            events: BTreeMap::new(),
+        };
         for place in 0..4 {
             field.start_drawer(place, database, redis, seed);
         }
@@ -54,6 +81,7 @@ impl Field {
             database: &database.path,
             redis,
             range: RANGE,
+            pause_ms: self.pause_ms,
             seed: seed.wrapping_mul(31).wrapping_add(self.drawers.len() as u64),
             folder: self.folder.path(),
         };
@@ -62,6 +90,16 @@ impl Field {
 
     fn issued(&self) -> u64 {
         self.nodes.iter().map(Node::issued).sum()
+    }
+
+    /// Whether there is to be another round of faults.
+    fn goes_on(&mut self) -> bool {
+        self.rounds += 1;
+        self.issued() < drawn_min() || self.rounds <= rounds_min()
+    }
+
+    fn event(&mut self, what: &'static str) {
+        *self.events.entry(what).or_default() += 1;
     }
 
     /// Waits until both nodes have popped from lists again.
@@ -76,32 +114,67 @@ impl Field {
         });
     }
 
-    /// Stops the drawers and gives what is known then.
-    fn stop(&mut self, database: &Database, redis: &str, seen: &mut Seen) -> Vec<SerialStatus> {
+    /// Stops the drawers, looks whether any number was drawn twice, and closes the books. `unseen` numbers may have been
+    /// drawn and not written down.
+    fn close(&mut self, what: &str, database: &Database, redis: &str, unseen: i64) {
         tell_to_stop(self.folder.path());
         for drawer in self.drawers.iter_mut().rev().take(4) {
             drawer.join();
         }
-        for drawer in &self.drawers {
-            read_records(&drawer.records, seen);
-        }
+        let took = self.started.elapsed();
+        let runs = self.drawers.iter().flat_map(|drawer| read_records(&drawer.records));
+        let drawn = Drawn::count(&self.folder.path().join("drawn.db"), runs);
+        println!("{what}: {} drawn in {took:.1?}, {} repeats; {:?}", drawn.count, drawn.repeats, self.events);
         let settings = settings(RANGE, 16, redis, "");
-        let look = |node: &Node| {
-            let cache = NodeCache::of_visitor(node.control(), &node.name);
-            status(&mut database.connection(), &settings, Some(cache), now_ms()).unwrap()
+        let node = &self.nodes[1];
+        let cache = NodeCache::of_visitor(node.control(), &node.name);
+        // The other node wrote its figures down when its workers left.
+        let status = status(&mut database.connection(), &settings, Some(cache), now_ms()).unwrap();
+        check_books(what, &status, drawn.count, unseen);
+        assert_eq!(drawn.repeats, 0, "numbers were drawn twice");
+    }
+}
+
+/// All that was drawn, in a table with a unique index.
+struct Drawn {
+    count: i64,
+    repeats: i64,
+}
+
+impl Drawn {
+    fn count(path: &Path, runs: impl Iterator<Item = Range<u64>>) -> Self {
+        let mut table = rusqlite::Connection::open(path).unwrap();
+        table
+            .execute_batch("PRAGMA synchronous = OFF; CREATE TABLE drawn (number INTEGER NOT NULL)")
+            .unwrap();
+        let all = table.transaction().unwrap();
+        let mut insert = all.prepare("INSERT INTO drawn VALUES (?)").unwrap();
+        for number in runs.flatten() {
+            insert.execute([i64::try_from(number).unwrap()]).unwrap();
+        }
+        drop(insert);
+        all.commit().unwrap();
+        let one = |sql: &str| table.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        let count = one("SELECT COUNT(*) FROM drawn");
+        let made = table.execute_batch("CREATE UNIQUE INDEX drawn_once ON drawn (number)");
+        let repeats = match made {
+            Ok(()) => 0,
+            Err(error) => {
+                println!("{error}");
+                count - one("SELECT COUNT(DISTINCT number) FROM drawn")
+            }
         };
-        self.nodes.iter().map(look).collect()
+        Self { count, repeats }
     }
 }
 
 /// What was drawn is what was counted, and what is missing is explained.
-fn check_books(what: &str, status: &SerialStatus, seen: &Seen, unseen: i64) {
+fn check_books(what: &str, status: &SerialStatus, drawn: i64, unseen: i64) {
     let card = &status.types[0];
     println!("{what}: {} issued of {} leased, {} lost", card.issued, card.leased, card.lost);
     for gap in &card.gaps {
         println!("  {} numbers in {}: {}", gap.numbers, gap.place, gap.reason);
     }
-    let drawn = i64::try_from(seen.count).unwrap();
     assert!((0..=unseen).contains(&(card.issued - drawn)), "{} counted, {drawn} drawn", card.issued);
     let found = card.issued + card.in_lists + card.in_nodes + card.out_of_reach + card.lost;
     assert_eq!(card.leased, found, "{card:#?}");
@@ -117,17 +190,18 @@ fn copy_of_this_program_draws_when_it_is_told_to() {
 
 #[test]
 fn redis_killed_restarted_empty_and_restarted_with_its_old_file_repeats_nothing() {
-    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let (seed, database) = (seed(), Database::new());
     let mut redis = RedisServer::start();
     let url = redis.url();
-    let mut field = Field::start("one", &database, &url, seed);
+    let mut field = Field::start("one", 2, &database, &url, seed);
     field.wait_for_lists(RANGE);
-    while field.issued() < drawn_min() {
+    while field.goes_on() {
         redis.ask(&["SAVE"]);
         field.wait_for_lists(2 * RANGE);
         // Back with the file of before: popped numbers are in it.
         redis.kill();
         redis.restart();
+        field.event("killed and restarted with its old file");
         field.wait_for_lists(RANGE);
         // Away for a while.
         redis.kill();
@@ -135,32 +209,34 @@ fn redis_killed_restarted_empty_and_restarted_with_its_old_file_repeats_nothing(
         wait_for("draws without Redis", || field.issued() > before + RANGE);
         std::fs::remove_file(redis.dump()).unwrap();
         redis.restart();
+        field.event("killed and restarted empty");
         field.wait_for_lists(RANGE);
         // Silent for a while.
         redis.stop();
         let before = field.issued();
         wait_for("draws with a silent Redis", || field.issued() > before + RANGE);
         redis.go_on();
+        field.event("silent for a while");
         field.wait_for_lists(RANGE);
     }
-    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
-    check_books("single", &status, &seen, 0);
+    field.close("single", &database, &url, 0);
 }
 
 #[test]
 fn sentinel_fail_overs_with_a_lagging_replica_repeat_nothing() {
-    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let (seed, database) = (seed(), Database::new());
     let mut sentinels = Sentinels::start();
     let url = sentinels.url();
-    let mut field = Field::start("sen", &database, &url, seed);
+    let mut field = Field::start("sen", 20, &database, &url, seed);
     field.wait_for_lists(RANGE);
-    while field.issued() < drawn_min() {
+    while field.goes_on() {
         let (old, new) = (sentinels.master(), 1 - sentinels.master());
         sentinels.servers[new].stop();
         field.wait_for_lists(RANGE);
         sentinels.servers[old].kill();
         sentinels.servers[new].go_on();
         sentinels.wait_for_master(new);
+        field.event("master killed, replica that lagged took over");
         field.wait_for_lists(2 * RANGE);
         sentinels.servers[old].restart();
         sentinels.wait_until_whole();
@@ -168,30 +244,30 @@ fn sentinel_fail_overs_with_a_lagging_replica_repeat_nothing() {
         sentinels.servers[new].stop();
         sentinels.wait_for_master(old);
         sentinels.servers[new].go_on();
+        field.event("silent master replaced, and back as a replica");
         field.wait_for_lists(RANGE);
         sentinels.wait_until_whole();
     }
-    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
-    check_books("sentinel", &status, &seen, 0);
+    field.close("sentinel", &database, &url, 0);
 }
 
 #[test]
 fn cluster_that_loses_masters_repeats_nothing() {
-    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let (seed, database) = (seed(), Database::new());
     let mut cluster = Cluster::start();
     let url = cluster.url();
-    let mut field = Field::start("clu", &database, &url, seed);
+    let mut field = Field::start("clu", 20, &database, &url, seed);
     field.wait_for_lists(RANGE);
-    while field.issued() < drawn_min() {
+    while field.goes_on() {
         let holder = cluster.holder().unwrap();
         cluster.members[holder].kill();
+        field.event("master with the list killed");
         field.wait_for_lists(RANGE);
         cluster.members[holder].restart();
         cluster.wait_until_whole();
         field.wait_for_lists(RANGE);
     }
-    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
-    check_books("cluster", &status, &seen, 0);
+    field.close("cluster", &database, &url, 0);
 }
 
 /// Goal: a worker that dies anywhere between a lease, a pop, the publishing and the draw costs a gap and no repeat.
@@ -199,20 +275,20 @@ fn cluster_that_loses_masters_repeats_nothing() {
 /// not.
 #[test]
 fn drawers_killed_at_any_moment_repeat_nothing() {
-    let (seed, database, mut seen) = (seed(), Database::new(), Seen::default());
+    let (seed, database) = (seed(), Database::new());
     let redis = RedisServer::start();
     let url = redis.url();
-    let mut field = Field::start("kil", &database, &url, seed);
+    let mut field = Field::start("kil", 2, &database, &url, seed);
     field.wait_for_lists(RANGE);
-    let started = Instant::now();
     let (mut places, mut random) = ([0, 1, 2, 3], seed);
-    let kills = if drawn_min() > DRAWN_MIN { 400 } else { 60 };
+    let kills = if is_soak() { 400 } else { 60 };
     for kill in 0..kills {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let until = field.issued() + (random >> 33) % 20_000;
         wait_for("more draws", || field.issued() >= until);
         let place = kill % 4;
         field.drawers[places[place]].kill();
+        field.event("drawer killed");
         places[place] = field.drawers.len();
         field.start_drawer(place, &database, &url, seed.wrapping_add(kill as u64));
         match kill % 16 {
@@ -222,9 +298,7 @@ fn drawers_killed_at_any_moment_repeat_nothing() {
         }
     }
     redis.go_on();
-    println!("{kills} kills in {:?}", started.elapsed());
     field.wait_for_lists(RANGE);
-    let status = field.stop(&database, &url, &mut seen).pop().unwrap();
     // What a killed drawer had drawn and not written down: one draw each.
-    check_books("kills", &status, &seen, 200 * i64::try_from(kills).unwrap());
+    field.close("kills", &database, &url, 200 * i64::try_from(kills).unwrap());
 }

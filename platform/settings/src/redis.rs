@@ -73,6 +73,12 @@ pub enum RedisUrlError {
     /// It begins with none of the three forms.
     #[error("it begins with none of redis://, redis+sentinel:// and redis+cluster://")]
     Scheme,
+    /// It asks for TLS.
+    #[error(
+        "rediss:// asks for TLS, which is not supported; write redis:// and keep the way to it private \
+         (a network of its own, or a tunnel such as stunnel on this machine)"
+    )]
+    Tls,
     /// No address, or too many.
     #[error("it has {count} addresses; {rule}")]
     Addresses {
@@ -125,6 +131,7 @@ impl RedisUrl {
             }
             "redis+cluster" if path.is_empty() => (RedisForm::Cluster, 0, 6379),
             "redis+cluster" => return Err(RedisUrlError::Path { rule: CLUSTER_PATH }),
+            "rediss" | "rediss+sentinel" | "rediss+cluster" => return Err(RedisUrlError::Tls),
             _ => return Err(RedisUrlError::Scheme),
         };
         let addresses = (1..)
@@ -222,7 +229,7 @@ impl Kind for Redis {
         match RedisUrl::parse(text) {
             Ok(_) => Ok(Secret::new(text)),
             Err(cause) => {
-                let problem = format!("the value is no URL of a Redis: {cause}");
+                let problem = format!("the value is no URL of a Redis that can be used: {cause}");
                 Err(vec![Wrong::new(value, FaultKind::Type, problem)])
             }
         }

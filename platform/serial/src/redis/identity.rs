@@ -59,10 +59,13 @@ pub(crate) enum Ended {
     Raised,
     /// Its count of pops was lower than before.
     WentBack,
+    /// A worker that was started found another list in use than earlier ones had.
+    Unseen,
 }
 
 impl Ended {
-    pub(crate) const ALL: [Self; 4] = [Self::RunId, Self::ReplicationId, Self::Raised, Self::WentBack];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::RunId, Self::ReplicationId, Self::Raised, Self::WentBack, Self::Unseen];
 
     pub(crate) fn code(self) -> u32 {
         match self {
@@ -70,6 +73,7 @@ impl Ended {
             Self::ReplicationId => 2,
             Self::Raised => 3,
             Self::WentBack => 4,
+            Self::Unseen => 5,
         }
     }
 
@@ -84,6 +88,7 @@ impl Ended {
             Self::ReplicationId => "another replication id",
             Self::Raised => "serial raise: a new epoch",
             Self::WentBack => "its data went back",
+            Self::Unseen => "another list, met as a worker started",
         }
     }
 }

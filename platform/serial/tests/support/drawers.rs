@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use gantry_serials::{NodeCache, SharedSerials};
 use gantry_sys::atomic::Ordering;
 use serde_json::{Value, json};
 
-use super::{LIMIT, Seen, dimensions, now_ms, open, settings};
+use super::{LIMIT, dimensions, now_ms, open, settings};
 
 /// The variable that makes the program a drawer, and its orders.
 const ORDERS: &str = "GANTRY_TEST_DRAWER";
@@ -68,6 +69,7 @@ pub(crate) struct Orders<'a> {
     pub(crate) database: &'a Path,
     pub(crate) redis: &'a str,
     pub(crate) range: u64,
+    pub(crate) pause_ms: u64,
     pub(crate) seed: u64,
     /// Records, and the file whose being there means stop.
     pub(crate) folder: &'a Path,
@@ -89,6 +91,7 @@ impl Drawer {
             "database": orders.database,
             "redis": orders.redis,
             "range": orders.range,
+            "pause_ms": orders.pause_ms,
             "seed": orders.seed,
             "records": records,
             "stop": orders.folder.join("stop"),
@@ -126,14 +129,15 @@ impl Drop for Drawer {
     }
 }
 
-/// Reads what drawers wrote down; panics at the first number that was drawn before.
-pub(crate) fn read_records(path: &Path, seen: &mut Seen) {
+/// Reads what a drawer wrote down: runs of numbers.
+pub(crate) fn read_records(path: &Path) -> Vec<Range<u64>> {
     let mut bytes = Vec::new();
     File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
-    for record in bytes.chunks_exact(16) {
+    let run = |record: &[u8]| {
         let word = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap());
-        seen.add(word(0)..word(0) + word(8));
-    }
+        word(0)..word(0) + word(8)
+    };
+    bytes.chunks_exact(16).map(run).collect()
 }
 
 /// In a copy of the program: draws until it is told to stop, and then ends the process. Elsewhere it returns at once.
@@ -161,7 +165,7 @@ pub(crate) fn run_if_told() {
             drawing.step();
         }
         // Leaves the processor to the servers, so that faults meet draws all along.
-        std::thread::sleep(Duration::from_millis(2));
+        std::thread::sleep(Duration::from_millis(number("pause_ms")));
     }
     drawing.serials.leave(&mut drawing.connection, now_ms()).unwrap();
     std::process::exit(0);

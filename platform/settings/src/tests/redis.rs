@@ -35,7 +35,10 @@ fn the_three_forms_of_a_redis_are_read() {
 fn a_url_that_is_none_is_refused_by_its_wrong_part() {
     let wrong = [
         ("host:6379", "begins with none"),
-        ("rediss://host", "begins with none"),
+        ("rediss://host", "TLS, which is not supported"),
+        ("rediss+sentinel://host/toll", "TLS, which is not supported"),
+        ("rediss+cluster://host", "TLS, which is not supported"),
+        ("http://host", "begins with none"),
         ("redis://", "address 1 "),
         ("redis://a:0", "address 1 "),
         ("redis://a:65536", "address 1 "),
@@ -67,7 +70,9 @@ fn redis_of_the_file_is_kept_as_a_secret_and_a_wrong_one_is_not_repeated() {
     assert!(settings.serial.standby.is_empty());
     let message = refused("[serial]\nstandby = \"rediss://:hunter2@host\"\n");
     assert!(
-        message.contains("serial.standby: the value is no URL of a Redis: it begins with none"),
+        message.contains(
+            "serial.standby: the value is no URL of a Redis that can be used: rediss:// asks for TLS"
+        ),
         "{message}"
     );
     assert!(message.contains("redis+sentinel://host:port,host:port/master"), "{message}");
