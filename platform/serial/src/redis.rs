@@ -4,6 +4,7 @@
 //! carries the identity that it was filled under, so a chunk counts only if the list's server, at the very moment of the
 //! pop, was what the name says. `README.md` goes through the cases.
 
+mod ask;
 mod chunk;
 mod identity;
 mod place;
@@ -12,7 +13,7 @@ mod probe;
 use std::time::{Duration, Instant};
 
 use gantry_settings::{RedisAddress, RedisUrl};
-use redis::{Connection, FromRedisValue, Pipeline};
+use redis::{FromRedisValue, Pipeline, Value};
 
 pub(crate) use chunk::Chunk;
 pub(crate) use identity::{Ended, Identity};
@@ -20,6 +21,7 @@ pub(crate) use identity::{Ended, Identity};
 use crate::error::SerialError;
 use crate::limits::{FILL_LEASE, REDIS_LIMIT, UNUSED_KEPT};
 use crate::node::{ServerName, tag};
+use ask::{ask, ask_at_once};
 use place::Link;
 use probe::Probe;
 
@@ -28,6 +30,11 @@ use probe::Probe;
 pub(crate) enum Trouble {
     #[error(transparent)]
     Redis(#[from] redis::RedisError),
+    #[error("it did not answer in time")]
+    Late,
+    /// It executed nothing of a `MULTI`.
+    #[error("it refused: {why}")]
+    Refused { why: String },
     #[error("it is no master but \"{role}\"")]
     NotMaster { role: String },
     #[error("{what}")]
@@ -40,8 +47,7 @@ pub(crate) enum Trouble {
 impl Trouble {
     /// Whether the server said that it executed nothing.
     pub(crate) fn is_refusal(&self) -> bool {
-        let abort = redis::ErrorKind::Server(redis::ServerErrorKind::ExecAbort);
-        matches!(self, Self::Redis(error) if error.kind() == abort)
+        matches!(self, Self::Refused { .. })
     }
 }
 
@@ -215,6 +221,8 @@ impl Lists {
     ) -> Result<Survey, Trouble> {
         type Answer = (i64, Option<f64>, i64, Option<String>);
         let base = key.base();
+        // What follows these answers is done for its effect.
+        const ANSWERS: usize = 4;
         let build = |list: &str| {
             let mut pipe = redis::pipe();
             pipe.atomic().cmd("LLEN").arg(list).cmd("ZSCORE").arg(format!("{base}:top")).arg("top");
@@ -226,13 +234,15 @@ impl Lists {
                 pipe.cmd("GET").arg(format!("{base}:filling"));
             }
             // A type that is not drawn from keeps its list by these looks alone; the count must not go before it.
-            pipe.cmd("EXPIRE").arg(turn_of(list)).arg(UNUSED_KEPT.as_secs()).ignore();
+            pipe.cmd("EXPIRE").arg(turn_of(list)).arg(UNUSED_KEPT.as_secs());
             if (1..=TOP_EXACT_MAX).contains(&known_top) {
-                pipe.cmd("ZADD").arg(format!("{base}:top")).arg("GT").arg(known_top).arg("top").ignore();
+                pipe.cmd("ZADD").arg(format!("{base}:top")).arg("GT").arg(known_top).arg("top");
             }
             pipe
         };
-        let (list, (level, top, _, filling)) = self.exchange::<Answer>(key, None, limit, build)?;
+        let (list, mut answers) = self.exchange::<Vec<Value>>(key, None, limit, build)?;
+        answers.truncate(ANSWERS);
+        let (level, top, _, filling) = read::<Answer>(answers)?;
         // A number above 2^53 is stored rounded to one of 128; what is asked is a bound from above.
         let top = top.filter(|top| (0.0..9.2e18).contains(top)).map_or(0, |top| top as i64);
         Ok(Survey { list, level, top, is_ours_to_fill: to_fill && filling.is_some() })
@@ -258,11 +268,11 @@ impl Lists {
         let (place, _) = self.link(key, Instant::now() + limit.min(REDIS_LIMIT))?;
         let mut pipe = redis::pipe();
         pipe.cmd("INFO").arg("memory");
-        let outcome = ask::<(String,)>(&pipe, &mut self.links[place].connection);
+        let outcome = ask(&mut self.links[place].connection, &pipe, Instant::now() + REDIS_LIMIT);
         if outcome.is_err() {
             self.forget(place);
         }
-        let (memory,) = outcome?;
+        let (memory,) = read::<(String,)>(outcome?)?;
         Ok(identity::field(&memory, "maxmemory_policy").unwrap_or("unknown").to_owned())
     }
 
@@ -364,19 +374,15 @@ fn exchange_once<T: FromRedisValue>(
     pipe: &mut Pipeline,
     limit: Duration,
 ) -> Result<(T, Identity), Trouble> {
-    let limit = limit.clamp(Duration::from_millis(1), REDIS_LIMIT);
-    link.connection.set_read_timeout(Some(limit))?;
-    link.connection.set_write_timeout(Some(limit))?;
     pipe.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-    let mut answers: Vec<redis::Value> = ask(pipe, &mut link.connection)?;
+    let mut answers = ask_at_once(&mut link.connection, pipe, Instant::now() + limit.min(REDIS_LIMIT))?;
     let behind = answers.split_off(answers.len().saturating_sub(2));
-    let (server, replication): (String, String) =
-        redis::from_redis_value(redis::Value::Array(behind)).map_err(redis::RedisError::from)?;
+    let (server, replication): (String, String) = read(behind)?;
     let identity = Identity::read(&server, &replication)?;
-    let answer = redis::from_redis_value(redis::Value::Array(answers)).map_err(redis::RedisError::from)?;
-    Ok((answer, identity))
+    Ok((read(answers)?, identity))
 }
 
-fn ask<T: FromRedisValue>(pipe: &Pipeline, connection: &mut Connection) -> Result<T, Trouble> {
-    Ok(pipe.query(connection)?)
+/// Reads the answers to a few commands.
+fn read<T: FromRedisValue>(answers: Vec<Value>) -> Result<T, Trouble> {
+    Ok(redis::from_redis_value(Value::Array(answers)).map_err(redis::RedisError::from)?)
 }

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 use gantry_settings::{RedisAddress, RedisForm, RedisUrl};
 use redis::{Client, Connection, ConnectionAddr, IntoConnectionInfo, RedisConnectionInfo, Value};
 
+use super::ask::{ask, in_time};
 use super::identity::Identity;
-use super::{Trouble, ask};
-use crate::limits::REDIS_LIMIT;
+use super::{Trouble, read};
 
 /// A connection to one server, and who that is.
 pub(crate) struct Link {
@@ -30,11 +30,11 @@ pub(crate) fn find(url: &RedisUrl, base: &str, deadline: Instant) -> Result<Redi
         }
         RedisForm::Sentinel { master } => first_answer(url, deadline, |address, deadline| {
             let mut sentinel = open(address, RedisConnectionInfo::default(), deadline)?;
-            ask_sentinel(&mut sentinel, master)
+            ask_sentinel(&mut sentinel, master, deadline)
         }),
         RedisForm::Cluster => first_answer(url, deadline, |address, deadline| {
             let mut member = open(address, login(url), deadline)?;
-            ask_cluster(&mut member, base, &address.host)
+            ask_cluster(&mut member, base, &address.host, deadline)
         }),
     }
 }
@@ -42,8 +42,8 @@ pub(crate) fn find(url: &RedisUrl, base: &str, deadline: Instant) -> Result<Redi
 /// Connects to a server and asks who it is.
 pub(crate) fn connect(url: &RedisUrl, address: &RedisAddress, deadline: Instant) -> Result<Link, Trouble> {
     let mut connection = open(address, login(url), deadline)?;
-    let (server, replication): (String, String) =
-        ask(redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication"), &mut connection)?;
+    let asked = redis::pipe().cmd("INFO").arg("server").cmd("INFO").arg("replication").to_owned();
+    let (server, replication): (String, String) = read(ask(&mut connection, &asked, deadline)?)?;
     let identity = Identity::read(&server, &replication)?;
     Ok(Link { address: address.clone(), connection, identity })
 }
@@ -77,7 +77,7 @@ fn login(url: &RedisUrl) -> RedisConnectionInfo {
     }
 }
 
-/// Opens a connection whose every exchange is bounded.
+/// Opens a connection. Logging in is bounded by the deadline, or twice what is left until then.
 fn open(
     address: &RedisAddress,
     login: RedisConnectionInfo,
@@ -91,10 +91,7 @@ fn open(
         .set_redis_settings(login.set_skip_set_lib_name());
     let tcp = info.tcp_settings().clone().set_nodelay(true);
     let client = Client::open(info.set_tcp_settings(tcp))?;
-    let connection = client.get_connection_with_timeout(left)?;
-    connection.set_read_timeout(Some(REDIS_LIMIT))?;
-    connection.set_write_timeout(Some(REDIS_LIMIT))?;
-    Ok(connection)
+    in_time(client.get_connection_with_timeout(left))
 }
 
 /// Looks a host's name up, on a thread of its own: the system's resolver waits as long as it likes.
@@ -119,17 +116,22 @@ fn resolve(address: &RedisAddress, deadline: Instant) -> Result<SocketAddr, Trou
     }
 }
 
-fn ask_sentinel(sentinel: &mut Connection, master: &str) -> Result<RedisAddress, Trouble> {
-    let found: Option<(String, u16)> =
-        redis::cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).query(sentinel)?;
+fn ask_sentinel(sentinel: &mut Connection, master: &str, deadline: Instant) -> Result<RedisAddress, Trouble> {
+    let asked = redis::pipe().cmd("SENTINEL").arg("GET-MASTER-ADDR-BY-NAME").arg(master).to_owned();
+    let (found,): (Option<(String, u16)>,) = read(ask(sentinel, &asked, deadline)?)?;
     let (host, port) = found.ok_or(Trouble::Answer { what: "Sentinel knows no master of that name" })?;
     Ok(RedisAddress { host, port })
 }
 
 /// The member knows the slot of a name, and which master has it.
-fn ask_cluster(member: &mut Connection, base: &str, host_asked: &str) -> Result<RedisAddress, Trouble> {
-    let (slot, map): (i64, Value) =
-        ask(redis::pipe().cmd("CLUSTER").arg("KEYSLOT").arg(base).cmd("CLUSTER").arg("SLOTS"), member)?;
+fn ask_cluster(
+    member: &mut Connection,
+    base: &str,
+    host_asked: &str,
+    deadline: Instant,
+) -> Result<RedisAddress, Trouble> {
+    let asked = redis::pipe().cmd("CLUSTER").arg("KEYSLOT").arg(base).cmd("CLUSTER").arg("SLOTS").to_owned();
+    let (slot, map): (i64, Value) = read(ask(member, &asked, deadline)?)?;
     let ranges = redis::from_redis_value::<Vec<Vec<Value>>>(map)
         .map_err(|_| Trouble::Answer { what: "CLUSTER SLOTS is no list" })?;
     for range in ranges {
