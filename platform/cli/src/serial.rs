@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::{Subcommand, ValueEnum};
 use gantry_segment::Segments;
-use gantry_serials::{NodeCache, Raised, SerialStatus, ServerName, ServerStatus, TypeStatus};
+use gantry_serials::{Gap, NodeCache, Raised, SerialStatus, ServerName, ServerStatus, TypeStatus};
 use gantry_settings::Settings;
 use gantry_supervisor::find_segments;
 use gantry_sys::lock::Holder;
@@ -25,10 +25,14 @@ const SOURCE: &str = "main";
 pub(crate) enum SerialCommand {
     /// How many numbers of each type are where, how long they last, and why those that are nowhere are gone.
     ///
-    /// Works without a running node too: then what its memory holds is missing.
+    /// leased = issued + in lists + in nodes + out of reach + lost. Out of reach are lists of a Redis that is away now; lost is
+    /// told by place and reason below. Works without a running node too: then what its memory holds is missing.
     #[command(after_help = "Examples:\n  gantry serial status\n  gantry serial status --json")]
     Status,
     /// Let the running node draw through the other Redis; safe at any moment, since ranges come from the database.
+    ///
+    /// Holds for this node until it is stopped; a start begins with the primary. What lies in the lists of the one before is
+    /// drawn after switching back.
     #[command(after_help = "Example:\n  gantry serial switch standby")]
     Switch {
         /// `serial.redis` or `serial.standby`.
@@ -37,7 +41,9 @@ pub(crate) enum SerialCommand {
     /// After the database was restored from a backup: lift the ranges above everything that was issued.
     ///
     /// Looks at the database, the Redis servers and the memory of this node, lifts each type above all of them, and lets
-    /// every node throw away what was leased before. Only numbers are skipped by it.
+    /// every node throw away what was leased before. Only numbers are skipped by it, so it may be repeated. The memory of other
+    /// nodes is not looked at, but they tell Redis twice a second how far they are: without a Redis run it on each node
+    /// that was not stopped.
     #[command(
         after_help = "Examples:\n  gantry serial raise\n  gantry serial raise --type card --above 41500   (a number in the services' \
             tables is higher than any that is remembered)"
@@ -131,14 +137,7 @@ fn visitor<'s>(settings: &Settings, segments: &'s Segments) -> NodeCache<'s> {
 fn words(status: &SerialStatus, has_node: bool) -> String {
     let mut lines = Vec::new();
     for server in &status.servers {
-        let chosen = if server.chosen && has_node { ", used by this node" } else { "" };
-        let address = server.address.as_deref().unwrap_or("-");
-        lines.push(match &server.error {
-            Some(error) => format!("{}: away{chosen} ({error})", server.name.as_str()),
-            None => {
-                format!("{}: serves at {address}{chosen}, {} failures", server.name.as_str(), server.failures)
-            }
-        });
+        lines.push(server_words(server, has_node));
         if let Some(eviction) = server.eviction.as_ref().filter(|eviction| *eviction != "noeviction") {
             lines.push(format!("  maxmemory-policy {eviction} may throw numbers away; set noeviction"));
         }
@@ -151,14 +150,67 @@ fn words(status: &SerialStatus, has_node: bool) -> String {
     }
     lines.push(types_table(&status.types));
     for kind in status.types.iter().filter(|kind| !kind.gaps.is_empty()) {
-        lines.push(format!("gaps of {}:", kind.kind));
-        for gap in &kind.gaps {
-            let at = gap.at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-            let at = at.map_or_else(String::new, |at| format!(" ({at:.0})"));
-            lines.push(format!("  {:>12}  {}: {}{at}", gap.numbers, gap.place, gap.reason));
-        }
+        lines.push(format!("gaps of {}: {} numbers that nobody will get", kind.kind, kind.lost));
+        lines.extend(gap_lines(&kind.gaps));
     }
     lines.join("\n")
+}
+
+fn server_words(server: &ServerStatus, has_node: bool) -> String {
+    let name = server.name.as_str();
+    let is_used = server.chosen && has_node;
+    match &server.error {
+        Some(error) if is_used => {
+            format!("{name}: used by this node and away, so the database serves: {error}")
+        }
+        Some(error) => format!("{name}: away: {error}"),
+        None => {
+            let address = server.address.as_deref().unwrap_or("-");
+            let used = if is_used { ", used by this node" } else { "" };
+            let failures = match server.failures {
+                0 => String::new(),
+                count => format!(", failed {count} times since this node started"),
+            };
+            format!("{name}: serves at {address}{used}{failures}")
+        }
+    }
+}
+
+/// One line for each gap, and one for all lists that are gone for the same reason.
+fn gap_lines(gaps: &[Gap]) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut told: Vec<&str> = Vec::new();
+    for gap in gaps {
+        let is_alike = |other: &&Gap| is_list(other) && is_list(gap) && other.reason == gap.reason;
+        let alike: Vec<&Gap> = gaps.iter().filter(is_alike).collect();
+        if alike.len() < 2 {
+            lines.push(gap_line(gap.numbers, &gap.place, &gap.reason, gap.at_ms, gap.at_ms));
+        } else if !told.contains(&gap.reason.as_str()) {
+            told.push(&gap.reason);
+            let numbers = alike.iter().map(|gap| gap.numbers).sum();
+            let times = || alike.iter().filter_map(|gap| gap.at_ms);
+            let place = format!("{} lists", alike.len());
+            lines.push(gap_line(numbers, &place, &gap.reason, times().min(), times().max()));
+        }
+    }
+    lines
+}
+
+fn is_list(gap: &Gap) -> bool {
+    gap.place.starts_with("list ")
+}
+
+/// `first` and `last`: when it was found.
+fn gap_line(numbers: i64, place: &str, reason: &str, first: Option<i64>, last: Option<i64>) -> String {
+    let time = |ms: Option<i64>| {
+        ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(|time| format!("{time:.0}"))
+    };
+    let at = match (time(first), time(last)) {
+        (Some(first), Some(last)) if first == last => format!(" ({first})"),
+        (Some(first), Some(last)) => format!(" ({first} to {last})"),
+        _ => String::new(),
+    };
+    format!("  {numbers:>12}  {place}: {reason}{at}")
 }
 
 fn types_table(types: &[TypeStatus]) -> String {
@@ -169,6 +221,7 @@ fn types_table(types: &[TypeStatus]) -> String {
         ">issued",
         ">in lists",
         ">in nodes",
+        ">out of reach",
         ">lost",
         ">left",
         ">per day",
@@ -184,6 +237,7 @@ fn types_table(types: &[TypeStatus]) -> String {
             kind.issued.to_string(),
             kind.in_lists.to_string(),
             kind.in_nodes.to_string(),
+            kind.out_of_reach.to_string(),
             kind.lost.to_string(),
             kind.left.to_string(),
             whole(kind.per_day),
@@ -208,4 +262,31 @@ fn raised_words(raised: &Raised) -> String {
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap(numbers: i64, place: &str, reason: &str, at_ms: Option<i64>) -> Gap {
+        Gap { numbers, place: place.to_owned(), reason: reason.to_owned(), at_ms }
+    }
+
+    #[test]
+    fn lists_that_are_gone_for_the_same_reason_share_a_line() {
+        let gaps = [
+            gap(10, "list 1", "restart", Some(1_767_225_600_000)),
+            gap(5, "a/1", "rolled back", None),
+            gap(20, "list 2", "restart", Some(1_767_225_660_000)),
+            gap(7, "list 3", "its data went back", Some(1_767_225_600_000)),
+            gap(3, "b/1", "rolled back", None),
+        ];
+        let wanted = [
+            "            30  2 lists: restart (2026-01-01T00:00:00Z to 2026-01-01T00:01:00Z)",
+            "             5  a/1: rolled back",
+            "             7  list 3: its data went back (2026-01-01T00:00:00Z)",
+            "             3  b/1: rolled back",
+        ];
+        assert_eq!(gap_lines(&gaps), wanted);
+    }
 }

@@ -103,7 +103,8 @@ impl Account {
                     None,
                 );
             } else if holder.name == HOLDER_RAISE {
-                account.gap(holder.leased, HOLDER_RAISE, "stepped over by serial raise", None);
+                let last = (holder.ended_ms != 0).then_some(holder.ended_ms);
+                account.gap(holder.leased, HOLDER_RAISE, "stepped over by serial raise", last);
             }
         }
         for node in accounts.nodes() {
@@ -132,7 +133,12 @@ impl Account {
                 self.gap(rest, &holder.name, &holder.reason, Some(holder.ended_ms));
             }
             (None, Some(true)) => {
-                self.gap(rest, &holder.name, "its Redis was replaced or restarted unseen", None);
+                self.gap(
+                    rest,
+                    &holder.name,
+                    "another list is in use: Redis restarted unseen, or serial raise",
+                    None,
+                );
             }
             (None, Some(false)) => self.out_of_reach += rest.max(0),
             (None, None) => self.gap(rest, &holder.name, "its Redis is not configured any more", None),
@@ -158,7 +164,7 @@ impl Account {
             self.in_nodes += left;
         }
         self.gap(figure(ROLLED_BACK), node, "drawn in transactions that were rolled back", None);
-        self.gap(figure(DROPPED), node, "thrown away: serial raise", None);
+        self.gap(figure(DROPPED), node, "thrown away: a new epoch", None);
         let out = issued + left + figure(ROLLED_BACK) + figure(DROPPED);
         let reason = if is_over {
             "held by processes, or issued after the node's last report"

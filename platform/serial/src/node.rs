@@ -159,9 +159,12 @@ impl<'a> KindCache<'a> {
         self.kind.epoch.load(Ordering::Acquire)
     }
 
-    /// Learns of an epoch.
+    /// Learns of an epoch. Where that is a new one, what earlier ones left in cells is thrown away: these carry an epoch's low
+    /// bits only, so nothing of it may stay until they come round.
     pub(crate) fn learn_epoch(&self, epoch: u64) {
-        self.kind.epoch.fetch_max(epoch, Ordering::AcqRel);
+        if self.kind.epoch.fetch_max(epoch, Ordering::AcqRel) < epoch {
+            self.sweep();
+        }
     }
 
     /// The end of the highest range that was leased for certain, 0 = none is known.
@@ -230,7 +233,7 @@ impl<'a> KindCache<'a> {
     }
 
     /// Throws away what other epochs left in any cell.
-    pub(crate) fn sweep(&self) {
+    fn sweep(&self) {
         let epoch = self.epoch();
         for cell in self.cells.iter().flat_map(|cells| &cells.cells) {
             self.count(&self.kind.dropped, cell::sweep(cell, epoch));

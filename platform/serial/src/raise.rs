@@ -18,6 +18,8 @@ use crate::serials::SharedSerials;
 pub(crate) const HOLDER_RAISE: &str = "raise";
 const UPDATE: &str = "UPDATE gantry_serial SET next_value = ?, epoch = ?, leased_ms = ? \
      WHERE kind = ? AND next_value = ? AND epoch = ?";
+/// When it was last stepped over some.
+const NOTE_TIME: &str = "UPDATE gantry_serial_holder SET ended_ms = ? WHERE kind = ? AND holder = ?";
 
 /// What was done for one type.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -116,7 +118,6 @@ impl SharedSerials<'_> {
         if let Some(shared) = shared {
             shared.learn_epoch(epoch);
             shared.learn_top(next_after);
-            shared.sweep();
         }
         let known_by = if next_after > highest || next_after == next_before { "database" } else { known_by };
         Ok(Raised {
@@ -171,6 +172,9 @@ impl SharedSerials<'_> {
                     if changed == 1 {
                         if next > stand.next {
                             note_holder(connection, name, HOLDER_RAISE, next - stand.next, now_ms, limit)
+                                .map_err(|cause| failed(name, cause))?;
+                            connection
+                                .execute(NOTE_TIME, &[now_ms.into(), name.into(), HOLDER_RAISE.into()], limit)
                                 .map_err(|cause| failed(name, cause))?;
                         }
                         return Ok((stand.next, next, epoch));

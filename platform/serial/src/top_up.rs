@@ -163,12 +163,8 @@ impl SharedSerials<'_> {
         limit: Duration,
     ) -> Result<(), SerialError> {
         let name = &self.kinds[index].name;
-        if let Some(stand) = read_stand(connection, name, limit)?
-            && stand.epoch > shared.epoch()
-        {
+        if let Some(stand) = read_stand(connection, name, limit)? {
             shared.learn_epoch(stand.epoch);
-            // Cells carry an epoch's low bits only, so nothing of an old one may stay until they come round.
-            shared.sweep();
         }
         let Some(server) = self.serving(limit) else { return Ok(()) };
         let Some(survey) = self.survey(index, server, shared.epoch(), false, limit) else { return Ok(()) };

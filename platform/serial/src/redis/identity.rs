@@ -86,7 +86,7 @@ impl Ended {
         match self {
             Self::RunId => "restart or fail-over: another run id",
             Self::ReplicationId => "another replication id",
-            Self::Raised => "serial raise: a new epoch",
+            Self::Raised => "a new epoch: raise, or data went back",
             Self::WentBack => "its data went back",
             Self::Unseen => "another list, met as a worker started",
         }
