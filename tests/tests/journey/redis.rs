@@ -14,7 +14,25 @@ struct Drawn(HashSet<String>);
 impl Drawn {
     #[track_caller]
     fn draw(&mut self, client: &mut Client, count: usize) {
-        let reply = client.call_json(SERIALS, json!({"type": "passage", "count": count})).done().json();
+        let reply = client.call_json(SERIALS, json!({"type": "passage", "count": count}));
+        self.note(&reply.done().json());
+    }
+
+    /// Draws what is left, until there is nothing; gives the status of the refusal.
+    #[track_caller]
+    fn draw_until_refused(&mut self, client: &mut Client) -> u16 {
+        for _ in 0..200 {
+            let reply = client.call_json(SERIALS, json!({"type": "passage", "count": 500}));
+            if reply.status != 0 {
+                return reply.status;
+            }
+            self.note(&reply.json());
+        }
+        panic!("a database that went back leases without end");
+    }
+
+    #[track_caller]
+    fn note(&mut self, reply: &Value) {
         for serial in reply["serials"].as_array().expect("a list") {
             let serial = serial.as_str().expect("a text").to_owned();
             assert!(self.0.insert(serial.clone()), "{serial} came twice");
@@ -107,6 +125,10 @@ fn raise_lifts_a_restored_database_above_all_that_was_issued() {
         let _ = std::fs::remove_file(file);
     }
     std::fs::copy(&backup, &database).expect("it can be restored");
+    // The nodes' memory is new and Redis remembers: what it holds is drawn, and nothing is leased.
+    node.run();
+    drawn.draw_until_refused(&mut node.client());
+    node.stop();
     let words =
         node.gantry(&["serial", "raise", "--type", "passage", "--above", &drawn.highest().to_string()]);
     let words = words.expect_code(0).text();

@@ -1,7 +1,7 @@
 //! Drawing processes: copies of the test program, as workers of nodes whose segments are real ones.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -132,7 +132,12 @@ impl Drop for Drawer {
 /// Reads what a drawer wrote down: runs of numbers.
 pub(crate) fn read_records(path: &Path) -> Vec<Range<u64>> {
     let mut bytes = Vec::new();
-    File::open(path).unwrap().read_to_end(&mut bytes).unwrap();
+    match File::open(path) {
+        Ok(mut file) => file.read_to_end(&mut bytes).unwrap(),
+        // It was killed before it drew anything.
+        Err(error) if error.kind() == ErrorKind::NotFound => 0,
+        Err(error) => panic!("{}: {error}", path.display()),
+    };
     let run = |record: &[u8]| {
         let word = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap());
         word(0)..word(0) + word(8)
