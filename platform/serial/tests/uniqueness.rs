@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use gantry_serials::{NodeCache, SerialStatus, status};
+use gantry_serials::{SerialStatus, ServerName, raise, status, switch};
 use support::drawers::{Drawer, Node, Orders, read_records, run_if_told, tell_to_stop};
 use support::redis_server::{Cluster, RedisServer, Sentinels};
 use support::{Database, now_ms, settings, wait_for};
@@ -57,7 +57,7 @@ struct Field {
 }
 
 impl Field {
-    fn start(name: &str, pause_ms: u64, database: &Database, redis: &str, seed: u64) -> Self {
+    fn start(name: &str, pause_ms: u64, database: &Database, redis: [&str; 2], seed: u64) -> Self {
         let nodes = [Node::new(&format!("{name}a")), Node::new(&format!("{name}b"))];
         let mut field = Self {
             nodes,
@@ -74,7 +74,7 @@ impl Field {
         field
     }
 
-    fn start_drawer(&mut self, place: usize, database: &Database, redis: &str, seed: u64) {
+    fn start_drawer(&mut self, place: usize, database: &Database, redis: [&str; 2], seed: u64) {
         let orders = Orders {
             node: &self.nodes[place / 2],
             row: u8::try_from(2 + place % 2).unwrap(),
@@ -116,7 +116,7 @@ impl Field {
 
     /// Stops the drawers, looks whether any number was drawn twice, and closes the books. `unseen` numbers may have been
     /// drawn and not written down.
-    fn close(&mut self, what: &str, database: &Database, redis: &str, unseen: i64) {
+    fn close(&mut self, what: &str, database: &Database, redis: [&str; 2], unseen: i64) {
         tell_to_stop(self.folder.path());
         for drawer in self.drawers.iter_mut().rev().take(4) {
             drawer.join();
@@ -125,9 +125,9 @@ impl Field {
         let runs = self.drawers.iter().flat_map(|drawer| read_records(&drawer.records));
         let drawn = Drawn::count(&self.folder.path().join("drawn.db"), runs);
         println!("{what}: {} drawn in {took:.1?}, {} repeats; {:?}", drawn.count, drawn.repeats, self.events);
-        let settings = settings(RANGE, 16, redis, "");
+        let settings = settings(RANGE, 16, redis[0], redis[1]);
         let node = &self.nodes[1];
-        let cache = NodeCache::of_visitor(node.control(), &node.name);
+        let cache = node.visitor();
         // The other node wrote its figures down when its workers left.
         let status = status(&mut database.connection(), &settings, Some(cache), now_ms()).unwrap();
         check_books(what, &status, drawn.count, unseen);
@@ -145,7 +145,7 @@ impl Drawn {
     fn count(path: &Path, runs: impl Iterator<Item = Range<u64>>) -> Self {
         let mut table = rusqlite::Connection::open(path).unwrap();
         table
-            .execute_batch("PRAGMA synchronous = OFF; CREATE TABLE drawn (number INTEGER NOT NULL)")
+            .execute_batch("PRAGMA synchronous = OFF; PRAGMA journal_mode = OFF; CREATE TABLE drawn (number INTEGER NOT NULL)")
             .unwrap();
         let all = table.transaction().unwrap();
         let mut insert = all.prepare("INSERT INTO drawn VALUES (?)").unwrap();
@@ -192,8 +192,11 @@ fn copy_of_this_program_draws_when_it_is_told_to() {
 fn redis_killed_restarted_empty_and_restarted_with_its_old_file_repeats_nothing() {
     let (seed, database) = (seed(), Database::new());
     let mut redis = RedisServer::start();
-    let url = redis.url();
-    let mut field = Field::start("one", 2, &database, &url, seed);
+    let standby = RedisServer::start();
+    let (url, standby_url) = (redis.url(), standby.url());
+    let urls = [url.as_str(), standby_url.as_str()];
+    let settings = settings(RANGE, 16, urls[0], urls[1]);
+    let mut field = Field::start("one", 2, &database, urls, seed);
     field.wait_for_lists(RANGE);
     while field.goes_on() {
         redis.ask(&["SAVE"]);
@@ -218,8 +221,23 @@ fn redis_killed_restarted_empty_and_restarted_with_its_old_file_repeats_nothing(
         redis.go_on();
         field.event("silent for a while");
         field.wait_for_lists(RANGE);
+        // One node draws through the other server for a while, then both.
+        for (node, to) in [
+            (0, ServerName::Standby),
+            (1, ServerName::Standby),
+            (0, ServerName::Primary),
+            (1, ServerName::Primary),
+        ] {
+            switch(&field.nodes[node].visitor(), &settings, to).unwrap();
+            field.event("a node switched to the other server");
+            field.wait_for_lists(RANGE);
+        }
+        let visitor = field.nodes[0].visitor();
+        raise(&mut database.connection(), &settings, Some(visitor), None, None).unwrap();
+        field.event("ranges raised");
+        field.wait_for_lists(RANGE);
     }
-    field.close("single", &database, &url, 0);
+    field.close("single", &database, urls, 0);
 }
 
 #[test]
@@ -227,7 +245,8 @@ fn sentinel_fail_overs_with_a_lagging_replica_repeat_nothing() {
     let (seed, database) = (seed(), Database::new());
     let mut sentinels = Sentinels::start();
     let url = sentinels.url();
-    let mut field = Field::start("sen", 20, &database, &url, seed);
+    let urls = [url.as_str(), ""];
+    let mut field = Field::start("sen", 20, &database, urls, seed);
     field.wait_for_lists(RANGE);
     while field.goes_on() {
         let (old, new) = (sentinels.master(), 1 - sentinels.master());
@@ -248,7 +267,7 @@ fn sentinel_fail_overs_with_a_lagging_replica_repeat_nothing() {
         field.wait_for_lists(RANGE);
         sentinels.wait_until_whole();
     }
-    field.close("sentinel", &database, &url, 0);
+    field.close("sentinel", &database, urls, 0);
 }
 
 #[test]
@@ -256,7 +275,8 @@ fn cluster_that_loses_masters_repeats_nothing() {
     let (seed, database) = (seed(), Database::new());
     let mut cluster = Cluster::start();
     let url = cluster.url();
-    let mut field = Field::start("clu", 20, &database, &url, seed);
+    let urls = [url.as_str(), ""];
+    let mut field = Field::start("clu", 20, &database, urls, seed);
     field.wait_for_lists(RANGE);
     while field.goes_on() {
         let holder = cluster.holder().unwrap();
@@ -267,7 +287,7 @@ fn cluster_that_loses_masters_repeats_nothing() {
         cluster.wait_until_whole();
         field.wait_for_lists(RANGE);
     }
-    field.close("cluster", &database, &url, 0);
+    field.close("cluster", &database, urls, 0);
 }
 
 /// Goal: a worker that dies anywhere between a lease, a pop, the publishing and the draw costs a gap and no repeat.
@@ -278,7 +298,8 @@ fn drawers_killed_at_any_moment_repeat_nothing() {
     let (seed, database) = (seed(), Database::new());
     let redis = RedisServer::start();
     let url = redis.url();
-    let mut field = Field::start("kil", 2, &database, &url, seed);
+    let urls = [url.as_str(), ""];
+    let mut field = Field::start("kil", 2, &database, urls, seed);
     field.wait_for_lists(RANGE);
     let (mut places, mut random) = ([0, 1, 2, 3], seed);
     let kills = if is_soak() { 400 } else { 60 };
@@ -290,7 +311,7 @@ fn drawers_killed_at_any_moment_repeat_nothing() {
         field.drawers[places[place]].kill();
         field.event("drawer killed");
         places[place] = field.drawers.len();
-        field.start_drawer(place, &database, &url, seed.wrapping_add(kill as u64));
+        field.start_drawer(place, &database, urls, seed.wrapping_add(kill as u64));
         match kill % 16 {
             5 => redis.stop(),
             9 => redis.go_on(),
@@ -300,5 +321,5 @@ fn drawers_killed_at_any_moment_repeat_nothing() {
     redis.go_on();
     field.wait_for_lists(RANGE);
     // What a killed drawer had drawn and not written down: one draw each.
-    field.close("kills", &database, &url, 200 * i64::try_from(kills).unwrap());
+    field.close("kills", &database, urls, 200 * i64::try_from(kills).unwrap());
 }

@@ -37,6 +37,11 @@ impl Node {
         self.segments.control()
     }
 
+    /// What commands see of it.
+    pub(crate) fn visitor(&self) -> NodeCache<'_> {
+        NodeCache::of_visitor(self.control(), &self.name)
+    }
+
     /// Numbers popped from all lists.
     pub(crate) fn taken(&self) -> u64 {
         let lists = self.control().serial_kinds().iter().flat_map(|kind| &kind.lists);
@@ -67,7 +72,8 @@ pub(crate) struct Orders<'a> {
     pub(crate) node: &'a Node,
     pub(crate) row: u8,
     pub(crate) database: &'a Path,
-    pub(crate) redis: &'a str,
+    /// The primary and the standby.
+    pub(crate) redis: [&'a str; 2],
     pub(crate) range: u64,
     pub(crate) pause_ms: u64,
     pub(crate) seed: u64,
@@ -89,7 +95,8 @@ impl Drawer {
             "row": orders.row,
             "epoch": life.epoch + 1,
             "database": orders.database,
-            "redis": orders.redis,
+            "redis": orders.redis[0],
+            "standby": orders.redis[1],
             "range": orders.range,
             "pause_ms": orders.pause_ms,
             "seed": orders.seed,
@@ -156,7 +163,7 @@ pub(crate) fn run_if_told() {
     let row = u8::try_from(number("row")).unwrap();
     let process = &segments.control().processes()[usize::from(row)];
     process.take_life(u32::try_from(number("epoch")).unwrap(), std::process::id()).unwrap();
-    let settings = settings(number("range"), 16, &text("redis"), "");
+    let settings = settings(number("range"), 16, &text("redis"), &text("standby"));
     let cache = NodeCache::of_worker(segments.control(), &text("node"), row);
     let mut drawing = Drawing {
         serials: SharedSerials::of_worker(&settings, cache).unwrap(),
