@@ -5,6 +5,7 @@ use gantry_message::{Queue as QueueName, ServiceNumber, Status};
 use gantry_ring::{SlotRef, State};
 use gantry_segment::SlotRow;
 use gantry_sys::atomic::Ordering;
+use gantry_sys::clock;
 
 use crate::admission::queue_of;
 use crate::answers::reply_header;
@@ -140,11 +141,24 @@ impl IoThread<'_> {
 
     /// Decides what becomes of a request whose worker died. A read runs again while somebody waits for it; a write
     /// that was executed runs again always, since only the database knows whether it was committed; a write that was
-    /// running is 302.
+    /// running is 302. Whoever was killed for its time-out is found here when this thread was late itself: its caller is
+    /// told 301 as it would have been in time, and waits no more.
     fn end_lost(&mut self, index: u16) {
         let Some(row) = self.node.slots.row(index) else { return };
         let word = self.node.slots.word(index);
         let slot = word.slot(index);
+        if !matches!(word.state(), Some(State::Lost | State::Uncommitted)) {
+            return;
+        }
+        // Asked anew: the death may be younger than this turn, and its cause is what matters.
+        let is_late = clock::monotonic_ns() >= row.deadline_ns.load(Ordering::Relaxed);
+        if is_late && !was_answered(row, slot) {
+            if !self.answer_slot_early(slot, row, Status::TimedOut) {
+                self.is_sweep_due = true;
+                return;
+            }
+            row.answered.store(u64::from(slot.generation.bits()) + 1, Ordering::Release);
+        }
         let name = queue_of(row.flags.load(Ordering::Relaxed));
         let is_query = row.service_index.load(Ordering::Relaxed) == NO_SERVICE;
         let is_wanted = self.client_of(row).is_some() && !was_answered(row, slot);

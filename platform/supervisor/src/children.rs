@@ -190,6 +190,8 @@ pub(crate) struct Ending {
     pub(crate) kill_at_ns: u64,
     /// Whether it was killed.
     pub(crate) is_killed: bool,
+    /// The time limit of the request that ran longer, which tells it from the child's next one; 0 for other reasons.
+    pub(crate) overran_ns: u64,
 }
 
 impl Place {

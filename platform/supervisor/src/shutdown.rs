@@ -192,7 +192,8 @@ impl Supervisor {
             if let Life::Running(running) = &mut place.life
                 && running.ending.is_none_or(|ending| !ending.is_killed && ending.kill_at_ns > now_ns)
             {
-                running.ending = Some(Ending { reason: Reason::Stop, kill_at_ns: now_ns, is_killed: false });
+                let reason = Reason::Stop;
+                running.ending = Some(Ending { reason, kill_at_ns: now_ns, is_killed: false, overran_ns: 0 });
                 stop.killed_count += 1;
             }
         }

@@ -21,8 +21,8 @@ enum Verdict {
     Fine,
     /// It has become ready.
     Ready,
-    /// Ask it to end, and kill it after a while.
-    Terminate(Reason),
+    /// Its request runs longer than until then: ask it to end, and kill it after a while.
+    Terminate { overran_ns: u64 },
     /// Kill it now: it could not answer.
     Kill(Reason),
 }
@@ -116,7 +116,7 @@ impl Watch<'_> {
         let row = &control.processes()[usize::from(place.row)];
         let state = row.state();
         if let Some(ending) = running.ending {
-            let is_due = !ending.is_killed && self.now_ns >= ending.kill_at_ns;
+            let is_due = self.is_kill_due(ending, row, state);
             return if is_due { Verdict::Kill(ending.reason) } else { Verdict::Fine };
         }
         let Some(ready_ns) = running.ready_ns else {
@@ -134,11 +134,29 @@ impl Watch<'_> {
         self.verdict_of_worker(row, state, base_ns)
     }
 
+    /// Whether a child that was asked to end has had its time. One that overran its limit may have finished just before it was
+    /// asked, and have begun its next request before it heard of it: that one has its own time, and the worker leaves
+    /// after it.
+    fn is_kill_due(&self, ending: Ending, row: &ProcessRow, state: ProcessState) -> bool {
+        if ending.is_killed || self.now_ns < ending.kill_at_ns {
+            return false;
+        }
+        if ending.reason != Reason::OverTime {
+            return true;
+        }
+        // Acquire: pairs with the worker's store when it begins a request.
+        match row.kill_at_ns.load(Acquire) {
+            limit_ns if limit_ns == ending.overran_ns => true,
+            0 => state != ProcessState::Busy,
+            limit_ns => self.now_ns > after(limit_ns, self.workers.kill_grace),
+        }
+    }
+
     fn verdict_of_worker(&self, row: &ProcessRow, state: ProcessState, base_ns: u64) -> Verdict {
         // Acquire: pairs with the worker's store when it begins a request.
         let kill_at_ns = row.kill_at_ns.load(Acquire);
         if kill_at_ns != 0 && self.now_ns > kill_at_ns {
-            return Verdict::Terminate(Reason::OverTime);
+            return Verdict::Terminate { overran_ns: kill_at_ns };
         }
         // A busy worker gives no sign of life until its service returns; its time-out is what ends it.
         if state == ProcessState::Busy {
@@ -164,9 +182,10 @@ impl Watch<'_> {
                 let took_ms = self.now_ns.saturating_sub(running.started_ns) / 1_000_000;
                 tracing::debug!(child = kind.name, row, pid = running.pid, took_ms, "child ready");
             }
-            Verdict::Terminate(reason) => {
+            Verdict::Terminate { overran_ns } => {
+                let reason = Reason::OverTime;
                 let kill_at_ns = after(self.now_ns, self.workers.kill_grace);
-                running.ending = Some(Ending { reason, kill_at_ns, is_killed: false });
+                running.ending = Some(Ending { reason, kill_at_ns, is_killed: false, overran_ns });
                 let because = reason.text();
                 tracing::warn!(
                     child = kind.name,
@@ -179,7 +198,8 @@ impl Watch<'_> {
                 running.signal(Signal::SIGTERM);
             }
             Verdict::Kill(reason) => {
-                running.ending = Some(Ending { reason, kill_at_ns: self.now_ns, is_killed: true });
+                running.ending =
+                    Some(Ending { reason, kill_at_ns: self.now_ns, is_killed: true, overran_ns: 0 });
                 let because = reason.text();
                 tracing::warn!(
                     child = kind.name,
@@ -275,13 +295,36 @@ mod tests {
         row.set_state(ProcessState::Busy);
         row.kill_at_ns.store(20 * SECOND_NS, Relaxed);
         assert_eq!(verdict(&rig, 1, 20, 0), Verdict::Fine);
-        assert_eq!(verdict(&rig, 1, 21, 0), Verdict::Terminate(Reason::OverTime));
-        let ending = Ending { reason: Reason::OverTime, kill_at_ns: 23 * SECOND_NS, is_killed: false };
+        assert_eq!(verdict(&rig, 1, 21, 0), Verdict::Terminate { overran_ns: 20 * SECOND_NS });
+        let ending = over_time();
         running(&mut rig, 1).ending = Some(ending);
         assert_eq!(verdict(&rig, 1, 22, 0), Verdict::Fine);
         assert_eq!(verdict(&rig, 1, 23, 0), Verdict::Kill(Reason::OverTime));
         running(&mut rig, 1).ending = Some(Ending { is_killed: true, ..ending });
         assert_eq!(verdict(&rig, 1, 99, 0), Verdict::Fine, "it was killed; its pidfd tells the rest");
+    }
+
+    /// A worker that was asked at 21 s to end, over a limit of 20 s.
+    fn over_time() -> Ending {
+        let (kill_at_ns, overran_ns) = (23 * SECOND_NS, 20 * SECOND_NS);
+        Ending { reason: Reason::OverTime, kill_at_ns, is_killed: false, overran_ns }
+    }
+
+    #[test]
+    fn a_worker_that_was_asked_to_end_over_one_request_is_not_killed_for_it_in_the_next() {
+        let mut rig = rig();
+        running(&mut rig, 1).ending = Some(over_time());
+        let row = &rig.1.processes()[2];
+        row.set_state(ProcessState::Busy);
+        row.kill_at_ns.store(40 * SECOND_NS, Relaxed);
+        for now_s in [23, 40, 42] {
+            assert_eq!(verdict(&rig, 1, now_s, 0), Verdict::Fine, "{now_s} s");
+        }
+        assert_eq!(verdict(&rig, 1, 43, 0), Verdict::Kill(Reason::OverTime), "it overran that too");
+        row.kill_at_ns.store(0, Relaxed);
+        assert_eq!(verdict(&rig, 1, 99, 0), Verdict::Fine, "the next one may take as long as it likes");
+        row.set_state(ProcessState::Idle);
+        assert_eq!(verdict(&rig, 1, 99, 0), Verdict::Kill(Reason::OverTime), "it should have left");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Services that never end: the caller is answered at the deadline, the worker is replaced.
 
-use gantry_tests::etc::{ECHO, FAULT, FAULT_WRITE, SLEEP, add};
+use gantry_tests::etc::{ECHO, FAULT, FAULT_WRITE, SLEEP, add, outcome};
 use gantry_tests::processes::{is_running, kill_hard, send_signal};
 use gantry_tests::{Node, NodeOptions, Request, until};
 use nix::sys::signal::Signal;
@@ -36,6 +36,30 @@ fn requests_queued_behind_a_spinning_one_are_served_by_the_next_worker() {
     assert!(statuses.iter().all(|status| matches!(status, 0 | 305)), "{statuses:?}");
     spinning.receive().expect_status(301);
     assert_eq!(behind.call(ECHO, "after").done().body, b"after");
+}
+
+/// The communication process notices the death before it looks at its clock: what was killed for its time-out has
+/// timed out all the same, and no caller is told of a worker that was lost.
+#[test]
+fn write_killed_for_its_time_out_is_answered_301_also_when_its_death_is_noticed_first() {
+    let node = Node::start(quick());
+    let (mut client, mut asking) = (node.client(), node.client());
+    for (service, queue) in [(FAULT_WRITE, "write"), (FAULT, "read")] {
+        let (victim, comm) = (node.pid(queue), node.pid("comm"));
+        let request = Request::new(service, r#"{"how":"spin"}"#);
+        client.send(&request);
+        node.until_busy(queue);
+        send_signal(comm, Signal::SIGSTOP);
+        // Its slot was given back before the successor was started.
+        node.successor(queue, victim);
+        send_signal(comm, Signal::SIGCONT);
+        client.receive().expect_status(301);
+        if queue == "write" {
+            assert_eq!(outcome(&mut asking, &request.id).0, "failed");
+        }
+        assert_eq!(node.pid("comm"), comm, "it was stopped for a moment only");
+    }
+    node.until_quiet();
 }
 
 /// TERM means nothing to a stopped process; KILL does.

@@ -41,7 +41,7 @@ fn last(note: u32, service: Option<u32>) -> LastState {
 }
 
 fn killed(reason: Reason) -> Option<Ending> {
-    Some(Ending { reason, kill_at_ns: 1, is_killed: true })
+    Some(Ending { reason, kill_at_ns: 1, is_killed: true, overran_ns: 0 })
 }
 
 const BY_KILL: ExitState = ExitState::Killed { signal: 9, core_dumped: false };
