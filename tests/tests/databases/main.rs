@@ -1,7 +1,9 @@
-//! Nodes on real database servers: two on one database, behind a proxy, and while the server is dead or deaf.
+//! Nodes on real database servers: two on one database, behind a proxy, while the server is dead or deaf, and when it ends
+//! a session in the middle of a write.
 #![forbid(unsafe_code)]
 
 mod doctor;
+mod lost;
 mod outage;
 mod proxy;
 mod two_nodes;
