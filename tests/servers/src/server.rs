@@ -197,13 +197,7 @@ impl Server {
     /// # Panics
     /// When it is dead already.
     pub fn kill(&mut self) {
-        let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         self.signal(Signal::SIGKILL);
-        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
-            // It may be gone already, which is as good.
-            let _gone = kill(Pid::from_raw(child), Signal::SIGKILL);
-        }
         self.child.wait().expect("our child");
     }
 
@@ -223,12 +217,18 @@ impl Server {
         }
     }
 
-    /// Sends the server a signal.
+    /// Sends the server and its sessions a signal.
     ///
     /// # Panics
     /// When it is dead.
     pub fn signal(&self, signal: Signal) {
+        let pid = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
         process::send(&self.child, signal);
+        for child in children.split_whitespace().filter_map(|pid| pid.parse().ok()) {
+            // It may be gone already, which is as good.
+            let _gone = kill(Pid::from_raw(child), signal);
+        }
     }
 
     /// `false`: it ended instead.

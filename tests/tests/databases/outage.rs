@@ -30,8 +30,17 @@ fn away() -> Duration {
 /// since the node has no reason to end a connection.
 struct Watched<'a> {
     node: &'a Node,
-    /// Whether it is over, and how many requests have been answered.
-    state: Mutex<(bool, usize)>,
+    state: Mutex<Progress>,
+}
+
+/// How far the load is.
+#[derive(Debug, Default)]
+struct Progress {
+    is_over: bool,
+    /// Requests that have been answered.
+    answered: usize,
+    /// The longest that any of them waited, and what it was told.
+    longest: (Duration, u16),
 }
 
 impl Watched<'_> {
@@ -39,7 +48,7 @@ impl Watched<'_> {
     fn send(&self, make: impl Fn() -> Request) -> Vec<Sent> {
         let mut client = self.node.client();
         let mut sent = Vec::new();
-        while !self.state().0 {
+        while !self.state().is_over {
             let request = make().budget_ms(BUDGET_MS);
             let began = Instant::now();
             let reply = client.exchange(&request);
@@ -47,18 +56,20 @@ impl Watched<'_> {
             let allowed = Duration::from_millis(BUDGET_MS.into()) + GRACE;
             assert!(took < allowed, "{:03} after {took:?}, with a budget of {BUDGET_MS} ms", reply.status);
             sent.push(Sent { request, answer: Answer::Status(reply.status) });
-            self.state().1 += 1;
+            let mut state = self.state();
+            state.answered += 1;
+            state.longest = state.longest.max((took, reply.status));
         }
         sent
     }
 
     /// Waits until so many further requests have been answered.
     fn go_on(&self, more: usize) {
-        let goal = self.state().1 + more;
-        until("the load goes on", || (self.state().1 >= goal).then_some(()));
+        let goal = self.state().answered + more;
+        until("the load goes on", || (self.state().answered >= goal).then_some(()));
     }
 
-    fn state(&self) -> MutexGuard<'_, (bool, usize)> {
+    fn state(&self) -> MutexGuard<'_, Progress> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -80,7 +91,15 @@ fn under_load(node: &Node, take_away: impl FnOnce(&Watched<'_>)) -> (Vec<Sent>, 
         watched.go_on(200);
         take_away(watched);
         watched.go_on(200);
-        watched.state().0 = true;
+        let longest = {
+            let mut state = watched.state();
+            state.is_over = true;
+            state.longest
+        };
+        println!(
+            "the longest wait was {:?}, with a budget of {BUDGET_MS} ms, for {:03}",
+            longest.0, longest.1
+        );
         let ends = |threads: Vec<thread::ScopedJoinHandle<'_, Vec<Sent>>>| -> Vec<Sent> {
             threads.into_iter().flat_map(|thread| thread.join().expect("it ends well")).collect()
         };
@@ -151,6 +170,12 @@ fn killed_mariadb_costs_no_write_and_no_restart() {
 }
 
 /// A worker that waits for the server in the middle of a call can only be killed, as its service's rule says.
+#[test]
+fn stopped_postgres_costs_no_write() {
+    survives(Kind::Postgres, is_stopped, true);
+}
+
+/// The same.
 #[test]
 fn stopped_mariadb_costs_no_write() {
     survives(Kind::MariaDb, is_stopped, true);
