@@ -6,6 +6,7 @@
 //!
 //! | module | is about |
 //! |---|---|
+//! | [`allocator`] | whether freed memory stays with the process |
 //! | [`atomic`] | the atomics of the whole platform, loom's in a model-checking build |
 //! | [`bytes`] | memory that other processes write while we read it |
 //! | [`clock`] | the two clocks in use |
@@ -32,6 +33,7 @@
 //! # Ok::<(), gantry_sys::shm::ShmError>(())
 //! ```
 
+pub mod allocator;
 pub mod atomic;
 pub mod bytes;
 pub mod clock;
