@@ -235,7 +235,7 @@ fn write_whose_connection_is_lost_after_its_commit_is_done_and_found() {
     assert_eq!(outcome(&mut asking, &request.id).0, "done");
     assert_eq!(place.written(), ["first", "second", "third"]);
     let reply = client.exchange(&request).done();
-    assert_eq!(String::from_utf8_lossy(&reply.body), vec![WENT_WELL; 3].join(" "));
+    assert_eq!(String::from_utf8_lossy(&reply.body), [WENT_WELL; 3].join(" "));
     assert_eq!(counter(&mut client, "third"), 1, "a repeat is given the reply of the first time");
     place.node.until_quiet();
 }
