@@ -177,6 +177,12 @@ pub enum DialectError {
         /// 0-based place of the brace.
         offset: usize,
     },
+    /// A zero, which ends a text for a driver in C: the rest of the statement would not be seen.
+    #[error("zero at byte {offset}: a statement is text without one; bind such a value as a parameter")]
+    Zero {
+        /// 0-based place of the zero.
+        offset: usize,
+    },
     /// A quote, comment or brace that is opened and not closed, or closed and not opened.
     #[error("quote, comment or brace at byte {offset} has no other half")]
     Unbalanced {

@@ -33,6 +33,9 @@ impl PortableStatement {
         if text.len() > STATEMENT_BYTES_MAX {
             return Err(DialectError::TooLong { bytes: text.len(), bytes_max: STATEMENT_BYTES_MAX });
         }
+        if let Some(offset) = text.find('\0') {
+            return Err(DialectError::Zero { offset });
+        }
         let verb = read_verb(text)?;
         let mut rewriter =
             Rewriter { text, at: 0, out: String::with_capacity(text.len() + 16), parameters: 0 };

@@ -40,7 +40,13 @@ pub fn error(error: &SourceError) -> SqlError {
         ErrorKind::Aborted => SqlErrorKind::Aborted,
         _ => SqlErrorKind::Other,
     };
-    SqlError::new(kind, error.to_string())
+    let state = error.sqlstate.to_string();
+    let is_state = state.len() == 5 && state.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    SqlError {
+        native_code: error.code,
+        sqlstate: if is_state { state } else { String::new() },
+        ..SqlError::new(kind, error.to_string())
+    }
 }
 
 /// The rows of an answer, one after the other.
@@ -85,5 +91,25 @@ impl ResultSet for Rows {
             ValueRef::Text(text) => SqlValue::Text(text),
             ValueRef::Blob(bytes) => SqlValue::Blob(bytes),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gantry_datasource::Sqlstate;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_service_is_told_the_code_and_the_state_of_the_database() {
+        let mut found = SourceError::own(ErrorKind::Retryable, &Arc::from("main"), "execute", "deadlock");
+        (found.code, found.sqlstate) = (1213, Sqlstate(*b"40001"));
+        let told = error(&found);
+        assert_eq!(
+            (told.kind, told.native_code, told.sqlstate.as_str()),
+            (SqlErrorKind::Retryable, 1213, "40001")
+        );
+        found.sqlstate = Sqlstate([b'4', 0, 0xff, b'0', b'0']);
+        assert_eq!(error(&found).sqlstate, "", "no driver's rubbish");
     }
 }

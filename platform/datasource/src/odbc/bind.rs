@@ -31,6 +31,12 @@ fn bind_one<'a>(
         ValueRef::F64(number) => {
             return Err(Failure::own(ErrorKind::BadValue, format!("parameter {place} is {number}")));
         }
+        // PostgreSQL has no such text, and its driver would send what comes before it.
+        ValueRef::Text(text) if dialect == Dialect::Postgres && text.contains('\0') => {
+            let message =
+                format!("parameter {place} is text with a zero in it, which PostgreSQL cannot keep");
+            return Err(Failure::own(ErrorKind::BadValue, message));
+        }
         // IBM's driver takes bytes for text of the locale's character set.
         ValueRef::Text(text) if dialect == Dialect::Db2 => {
             let data_type = wide_type(text.len());

@@ -104,6 +104,12 @@ impl ConnectionString {
                 self.set("BoolsAsChar", "0");
                 self.set_default("UseServerSidePrepare", "1");
                 self.set_default("MaxVarcharSize", "8000");
+                // For libpq: a server that vanished without a word is noticed within half a minute, instead of hours; the
+                // other side is told the same when the session begins.
+                self.set_default(
+                    "pqopt",
+                    "keepalives_idle=15 keepalives_interval=5 keepalives_count=3 tcp_user_timeout=30000",
+                );
             }
             Dialect::MariaDb => {
                 let given = self.get("OPTION").and_then(|option| option.parse::<u32>().ok()).unwrap_or(0);
@@ -130,8 +136,10 @@ impl ConnectionString {
             .iter()
             .map(|(key, value)| {
                 let plain = !value.starts_with('{') && !value.contains([';', '}']) && value.trim() == value;
-                // A driver's name is written in braces by custom, and some driver managers want them.
-                if plain && !key.eq_ignore_ascii_case("Driver") {
+                // A driver's name is written in braces by custom, and some driver managers want them; psqlODBC wants them
+                // around what it hands on to libpq.
+                let is_braced = ["Driver", "pqopt"].iter().any(|braced| key.eq_ignore_ascii_case(braced));
+                if plain && !is_braced {
                     format!("{key}={value};")
                 } else {
                     format!("{key}={{{}}};", value.replace('}', "}}"))
@@ -224,6 +232,10 @@ mod tests {
         let string =
             parse("Driver=PostgreSQL;Protocol=7.4-1;MaxVarcharSize=100").completed(Dialect::Postgres);
         assert_eq!((string.get("Protocol"), string.get("MaxVarcharSize")), (Some("7.4-0"), Some("100")));
+        assert!(string.get("pqopt").unwrap().contains("tcp_user_timeout"));
+        assert!(string.text().contains(";pqopt={keepalives_idle=15 "));
+        let string = parse("Driver=PostgreSQL;pqopt={sslmode=require}").completed(Dialect::Postgres);
+        assert_eq!(string.get("pqopt"), Some("sslmode=require"));
         let string = parse("Driver=MariaDB;Option=71303168;Charset=latin1").completed(Dialect::MariaDb);
         assert_eq!((string.get("OPTION"), string.get("charset")), (Some("2"), Some("utf8mb4")));
         let string = parse("Driver=DB2;QueryTimeoutInterval=2").completed(Dialect::Db2);

@@ -168,10 +168,11 @@ fn by_state(state: &[u8; 5]) -> ErrorKind {
         b"23513" | b"23514" => Kind::Constraint(ConstraintKind::Check),
         b"23502" => Kind::Constraint(ConstraintKind::NotNull),
         b"55P03" | b"57033" => Kind::Retryable,
-        b"57014" | b"HY008" | b"HYT00" | b"HYT01" | b"S1T00" => Kind::Timeout,
-        b"57P01" | b"57P02" | b"57P03" | b"57P05" | b"25P03" | b"53300" | b"40003" | b"HY117" => {
-            Kind::ConnectionLost
-        }
+        b"57014" | b"HY008" | b"HYT00" | b"S1T00" => Kind::Timeout,
+        // HYT01 is the connection's own time-out: what became of the statement is not known. 25P03 and 25P04 end the session,
+        // as 57P04 does, whose database was dropped.
+        b"57P01" | b"57P02" | b"57P03" | b"57P04" | b"57P05" | b"25P03" | b"25P04" | b"53300" | b"40003"
+        | b"HY117" | b"HYT01" => Kind::ConnectionLost,
         b"25006" => Kind::ReadOnly,
         b"25P02" => Kind::Aborted,
         b"53100" | b"57011" => Kind::Full,
@@ -192,7 +193,8 @@ fn by_state(state: &[u8; 5]) -> ErrorKind {
     }
 }
 
-/// MariaDB's own numbers, which say more than its states.
+/// MariaDB's own numbers, which say more than its states. From 2000 on they are the client's; after those that say that the two
+/// no longer understand each other (2012, 2014, 2027) the connection is of no use, whatever state comes with them.
 fn mariadb(code: i32) -> Option<ErrorKind> {
     use ErrorKind as Kind;
     Some(match code {
@@ -203,23 +205,27 @@ fn mariadb(code: i32) -> Option<ErrorKind> {
         1020 | 1205 | 1213 | 1412 => Kind::Retryable,
         1317 | 1969 | 3024 => Kind::Timeout,
         1040
+        | 1047
         | 1053
         | 1129
         | 1152
-        | 1158..=1161
+        | 1156..=1161
         | 1203
+        | 1226
         | 1927
         | 2002
         | 2003
         | 2005
         | 2006
-        | 2013
+        | 2012..=2014
+        | 2026
+        | 2027
         | 2055
         | 4031 => Kind::ConnectionLost,
         1290 | 1792 | 1836 => Kind::ReadOnly,
         1021 | 1041 | 1114 => Kind::Full,
         1034 | 1035 | 1194 | 1195 | 1712 => Kind::Corrupt,
-        1044 | 1045 | 1049 | 1142 | 1143 | 1227 | 1370 | 1698 => Kind::Unsupported,
+        1044 | 1045 | 1049 | 1130 | 1142 | 1143 | 1227 | 1370 | 1698 => Kind::Unsupported,
         1153 | 1264 | 1265 | 1292 | 1365 | 1366 | 1406 => Kind::BadValue,
         1267 | 1271 | 1295 | 1305 => Kind::BadStatement,
         _ => return None,
@@ -235,4 +241,52 @@ fn db2(code: i32) -> Option<ErrorKind> {
         -551 | -552 => ErrorKind::Unsupported,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(dialect: Dialect, state: &[u8; 5], code: i32) -> ErrorKind {
+        Told { state: *state, code, message: String::new() }.kind(dialect)
+    }
+
+    #[test]
+    fn what_ended_the_session_is_a_lost_connection_whatever_its_class_says() {
+        for state in [b"57P01", b"57P04", b"25P03", b"25P04", b"08006", b"08S01", b"HYT01", b"40003"] {
+            let told = kind(Dialect::Postgres, state, 0);
+            assert_eq!(told, ErrorKind::ConnectionLost, "{}", String::from_utf8_lossy(state));
+        }
+        for code in [1927, 2006, 2013, 2014, 2027] {
+            assert_eq!(kind(Dialect::MariaDb, b"HY000", code), ErrorKind::ConnectionLost, "{code}");
+        }
+        assert_eq!(kind(Dialect::Db2, b"HY000", -30081), ErrorKind::ConnectionLost);
+    }
+
+    #[test]
+    fn what_may_succeed_again_is_told_apart_from_what_took_too_long() {
+        let cases: [(Dialect, &[u8; 5], i32, ErrorKind); 8] = [
+            (Dialect::Postgres, b"40001", 0, ErrorKind::Retryable),
+            (Dialect::Postgres, b"40P01", 0, ErrorKind::Retryable),
+            (Dialect::Postgres, b"55P03", 0, ErrorKind::Retryable),
+            (Dialect::Postgres, b"57014", 0, ErrorKind::Timeout),
+            (Dialect::MariaDb, b"40001", 1213, ErrorKind::Retryable),
+            (Dialect::MariaDb, b"HY000", 1205, ErrorKind::Retryable),
+            (Dialect::MariaDb, b"70100", 1317, ErrorKind::Timeout),
+            (Dialect::Db2, b"40001", -911, ErrorKind::Retryable),
+        ];
+        for (dialect, state, code, wanted) in cases {
+            assert_eq!(kind(dialect, state, code), wanted, "{dialect:?} {code}");
+        }
+    }
+
+    #[test]
+    fn panic_of_the_wrapper_is_a_lost_connection_with_its_words() {
+        for panic in [Box::new("no handle") as Box<dyn Any + Send>, Box::new("no handle".to_owned())] {
+            let error =
+                Failure::panicked(&*panic).into_source_error(Dialect::Postgres, &Arc::from("main"), "query");
+            assert_eq!(error.kind, ErrorKind::ConnectionLost);
+            assert!(error.message.contains("no handle"), "{error}");
+        }
+    }
 }

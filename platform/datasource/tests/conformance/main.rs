@@ -34,6 +34,7 @@ macro_rules! promises {
                 null_is_kept_apart_from_empty_text_and_empty_bytes,
                 integer_extremes_are_exact,
                 chinese_text_and_every_plane_of_unicode_come_back,
+                text_with_a_zero_is_kept_whole_or_refused,
                 blob_of_a_mebibyte_comes_back,
                 timestamps_come_back_to_the_microsecond,
                 keys_count_by_themselves,

@@ -249,3 +249,34 @@ pub(crate) fn session_ended_by_the_server_is_replaced_by_the_pool(profile: &OnSe
     connection.commit().unwrap();
     assert_eq!(ids(&mut *connection), [7]);
 }
+
+/// Goal: a server whose machine vanished is noticed, also while a connection only waits. Method: the kernel shows when it
+/// will ask the other side of each socket for a sign of life.
+pub(crate) fn silent_server_is_asked_for_a_sign_of_life(profile: &OnServer) {
+    if profile.kind() == Kind::MariaDb {
+        // Its client library asks too, but leaves the times to the machine's settings (two hours).
+        return;
+    }
+    let database = profile.database();
+    let connection = database.with_items();
+    let (host, port) = {
+        let server = profile.server();
+        (server.host(), server.port())
+    };
+    let remote = format!("{:08X}:{port:04X}", u32::from_le_bytes(host.octets()));
+    let table = std::fs::read_to_string("/proc/self/net/tcp").unwrap();
+    // Columns: number, local, remote, state, queues, timer and ticks of 10 ms until it rings. 02 is the timer for signs of
+    // life.
+    let waits: Vec<u64> = table
+        .lines()
+        .map(|line| line.split_whitespace().collect::<Vec<_>>())
+        .filter(|columns| columns[2] == remote && columns[3] == "01")
+        .map(|columns| {
+            let (timer, ticks) = columns[5].split_once(':').unwrap();
+            assert_eq!(timer, "02", "{columns:?}");
+            u64::from_str_radix(ticks, 16).unwrap() / 100
+        })
+        .collect();
+    assert!(!waits.is_empty() && waits.iter().all(|wait_s| *wait_s <= 15), "{waits:?}");
+    drop(connection);
+}

@@ -49,6 +49,7 @@ const OF_SERVERS: &[ServerPromise] = &[
         "server_killed_under_a_running_statement_is_told",
         outages::server_killed_under_a_running_statement_is_told,
     ),
+    ("silent_server_is_asked_for_a_sign_of_life", outages::silent_server_is_asked_for_a_sign_of_life),
     (
         "session_ended_by_the_server_is_replaced_by_the_pool",
         outages::session_ended_by_the_server_is_replaced_by_the_pool,

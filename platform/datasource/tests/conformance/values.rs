@@ -66,6 +66,30 @@ pub(crate) fn chinese_text_and_every_plane_of_unicode_come_back(profile: &dyn Pr
     assert_eq!(found.value(0, 0), ValueRef::I64(1));
 }
 
+/// Goal: a letter that ends a text in C neither cuts what is stored nor what is looked for.
+pub(crate) fn text_with_a_zero_is_kept_whole_or_refused(profile: &dyn Profile) {
+    let database = profile.database();
+    let mut connection = database.with_items();
+    connection.execute("INSERT INTO item (id, name) VALUES (1, 'a')", &[], LIMIT).unwrap();
+    let text = ValueRef::Text("a\0b");
+    match connection.execute("INSERT INTO item (id, name) VALUES (2, ?)", &[text], LIMIT) {
+        Ok(count) => {
+            assert_eq!(count, 1);
+            let rows = connection.query("SELECT name FROM item WHERE id = 2", &[], 1, LIMIT).unwrap();
+            assert_eq!(rows.value(0, 0), text);
+        }
+        Err(error) => assert_eq!(error.kind, ErrorKind::BadValue, "{error}"),
+    }
+    match connection.query("SELECT id FROM item WHERE name = ?", &[text], 9, LIMIT) {
+        Ok(found) => assert!((0..found.rows()).all(|row| found.value(row, 0) == ValueRef::I64(2))),
+        Err(error) => assert_eq!(error.kind, ErrorKind::BadValue, "{error}"),
+    }
+    let cut = connection.execute("UPDATE item SET price = 7\0 WHERE id = 99", &[], LIMIT);
+    assert_eq!(cut.unwrap_err().kind, ErrorKind::BadStatement);
+    let rows = connection.query("SELECT id FROM item WHERE price = 7", &[], 9, LIMIT).unwrap();
+    assert!(rows.is_empty() && !connection.is_broken());
+}
+
 pub(crate) fn blob_of_a_mebibyte_comes_back(profile: &dyn Profile) {
     let database = profile.database();
     let mut connection = database.writer();

@@ -10,7 +10,7 @@ const OWN_WORDS: &[&str] = &[
     "platform/datasource/src/odbc",
     "platform/datasource/src/sqlite",
     "platform/cli/src/doctor",
-    // Embedded SQLite on every node, whatever the data is in.
+    // A file of SQLite on every node, wherever the data is; its history has a column that MariaDB would not take.
     "platform/registry/src",
     // Inserts that are put together from the names of tables and columns.
     "platform/cli/src/data/seed.rs",
