@@ -52,7 +52,7 @@ fn main() -> ExitCode {
         ["chaos", ref arguments @ ..] => check::chaos(&workspace, &steps, arguments),
         ["sabotage", ref names @ ..] => sabotage::sabotage(&workspace, &steps, names),
         ["bench"] => build::bench(&workspace, &steps),
-        ["setup"] => setup::setup(&steps),
+        ["setup"] => setup::setup(&workspace, &steps),
         ["--help" | "-h" | "help"] => {
             print!("{USAGE}");
             Ok(())

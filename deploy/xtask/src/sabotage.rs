@@ -39,7 +39,8 @@ pub(crate) fn sabotage(workspace: &Workspace, steps: &Steps, names: &[&str]) -> 
     let tree = Tree::copy(&workspace.target("sabotage/tree"))?;
     let list = fs::read_to_string(LIST).map_err(|cause| Failure::Wrong(format!("{LIST}: {cause}")))?;
     let entries = choose(list::read(&list).map_err(Failure::Wrong)?, names)?;
-    let trial = Trial::new(tree.root(), &workspace.target("sabotage"))?;
+    let secantusd = workspace.target("test-servers/secantus/bin/secantusd-py");
+    let trial = Trial::new(tree.root(), &workspace.target("sabotage"), secantusd)?;
     eprintln!("    what compiler and tests say is in {}", trial.log().display());
     steps.banner("every named test passes while nothing is sabotaged");
     let failing = failing(&trial, &entries)?;

@@ -1,11 +1,14 @@
 //! What the tests need beside Rust. Nothing is installed that is there already.
 
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::steps::{Failure, Steps, command_line};
+use crate::workspace::Workspace;
 
-/// A Debian package, and a file or program that shows that it is there. A `*` in a path is any one folder.
+/// A Debian package, and a file, program or `import` of Python that shows that it is there. A `*` in a path is any one
+/// folder.
 struct Package {
     name: &'static str,
     shown_by: &'static str,
@@ -26,6 +29,7 @@ const PACKAGES: &[Package] = &[
     Package { name: "redis-server", shown_by: "redis-server", reason: "serial numbers, on ports of its own" },
     Package { name: "redis-sentinel", shown_by: "redis-sentinel", reason: "fails it over under test" },
     Package { name: "python3", shown_by: "python3", reason: "runs the README's first client" },
+    Package { name: "python3-venv", shown_by: "import ensurepip", reason: "keeps a server from PyPI apart" },
     Package {
         name: "unixodbc-dev",
         shown_by: "/usr/include/sql.h",
@@ -55,7 +59,10 @@ const PACKAGES: &[Package] = &[
     Package { name: "default-jre-headless", shown_by: "java", reason: "runs Derby" },
 ];
 
-pub(crate) fn setup(steps: &Steps) -> Result<(), Failure> {
+/// What the virtual environment of the documents' server has in it, from the repository's root.
+const SECANTUS: &str = "tests/servers/secantus.txt";
+
+pub(crate) fn setup(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
     steps.banner("looking for what the tests need");
     let missing: Vec<&Package> = PACKAGES.iter().filter(|package| !is_there(package.shown_by)).collect();
     for package in &missing {
@@ -73,8 +80,32 @@ pub(crate) fn setup(steps: &Steps) -> Result<(), Failure> {
             )?;
         }
     }
+    install_secantus(workspace, steps)?;
     eprintln!("    everything is there");
     Ok(())
+}
+
+/// Makes the virtual environment that `gantry_test_servers::MongoServer` runs, in the target folder. Its programs name the
+/// folder that they were installed in, so what says that it is whole names it too.
+fn install_secantus(workspace: &Workspace, steps: &Steps) -> Result<(), Failure> {
+    let failed = |what: &Path, cause| Failure::Wrong(format!("{}: {cause}", what.display()));
+    let wanted = fs::read_to_string(SECANTUS).map_err(|cause| failed(Path::new(SECANTUS), cause))?;
+    let folder = workspace.target("test-servers");
+    let (environment, done) = (folder.join("secantus"), folder.join("secantus.done"));
+    let wanted = format!("{}\n{wanted}", environment.display());
+    if fs::read_to_string(&done).is_ok_and(|there| there == wanted) && environment.is_dir() {
+        return Ok(());
+    }
+    fs::create_dir_all(&folder).map_err(|cause| failed(&folder, cause))?;
+    let mut make = Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&environment);
+    steps.run("making a virtual environment for the documents' server", &mut make)?;
+    let mut install = Command::new(environment.join("bin/pip"));
+    // Nothing is compiled, and nothing is left outside the target folder.
+    install.args(["install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-cache-dir"]);
+    install.args(["--only-binary", ":all:", "--no-deps", "--requirement", SECANTUS]);
+    steps.run_retried("installing the documents' server", &mut install)?;
+    fs::write(&done, wanted).map_err(|cause| failed(&done, cause))
 }
 
 fn install(steps: &Steps, missing: &[&Package]) -> Result<(), Failure> {
@@ -94,8 +125,12 @@ fn install(steps: &Steps, missing: &[&Package]) -> Result<(), Failure> {
     steps.run_retried("installing packages", &mut install)
 }
 
-/// Whether a file is there (a path, `*` for any one folder), or a program in one of the folders of `PATH` (a bare name).
+/// Whether a file is there (a path, `*` for any one folder), a module of Python (`import MODULE`), or a program in one of
+/// the folders of `PATH` (a bare name).
 fn is_there(name: &str) -> bool {
+    if name.starts_with("import ") {
+        return succeeds(Command::new("python3").args(["-c", name]));
+    }
     let path = Path::new(name);
     if let Some((folder, rest)) = name.split_once("/*/") {
         let entries = std::fs::read_dir(folder).map(|entries| entries.flatten().collect::<Vec<_>>());

@@ -1,17 +1,16 @@
 //! A MongoDB-compatible server: SecantusDB, from PyPI, in a virtual environment beside the build.
 
-use crate::process::{self, PATIENCE, command};
-use nix::fcntl::{Flock, FlockArg};
+use crate::process::{self, PATIENCE, command, missing};
 use nix::sys::signal::Signal;
-use std::fs::{self, File};
+use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::Child;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// The release that the tests were written against.
-const PACKAGE: &str = "SecantusDB==0.7.0b3";
+/// The release that the tests were written against, and what it needs.
+const PACKAGES: &str = include_str!("../secantus.txt");
 
 /// A running server.
 #[derive(Debug)]
@@ -129,36 +128,36 @@ fn launch(folder: &Path, address: SocketAddr, is_durable: bool) -> Child {
     process::spawn(server, folder)
 }
 
-/// The server's program: `GANTRY_SECANTUSD`, or the one in a virtual environment in the target folder, which is made when
-/// it is first needed.
+/// The server's program: `GANTRY_SECANTUSD`, or the one that `cargo xtask setup` put into the target folder.
 fn program() -> PathBuf {
     if let Some(named) = std::env::var_os("GANTRY_SECANTUSD") {
         return PathBuf::from(named);
     }
     let own = std::env::current_exe().expect("a running program has a path");
-    // A test is target/PROFILE/deps/TEST.
-    let target = own.ancestors().nth(3).expect("tests are built into a target folder");
-    let folder = target.join("test-servers");
-    let program = folder.join("secantus/bin/secantusd-py");
-    fs::create_dir_all(&folder).expect("the target folder is ours");
-    let lock = File::create(folder.join("secantus.lock")).expect("the folder is ours");
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, error)| error).expect("a lock");
-    let done = folder.join("secantus.done");
-    if !done.is_file() {
-        let venv = folder.join("secantus");
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        run(Command::new(venv.join("bin/pip")).args(["install", "--quiet", "--pre", PACKAGE]));
-        File::create(done).expect("the folder is ours");
-    }
-    program
+    let folder = target_folder(&own).expect("this is built into a target folder").join("test-servers");
+    let environment = folder.join("secantus");
+    let wanted = format!("{}\n{PACKAGES}", environment.display());
+    let is_whole = fs::read_to_string(folder.join("secantus.done")).is_ok_and(|there| there == wanted);
+    assert!(is_whole, "{}", missing(&format!("SecantusDB in {}", environment.display())));
+    environment.join("bin/secantusd-py")
 }
 
-fn run(command: &mut Command) {
-    let output = command.output();
-    let is_good = output.as_ref().is_ok_and(|output| output.status.success());
-    assert!(
-        is_good,
-        "{command:?}: {output:?}; it needs python3-venv and PyPI, or GANTRY_SECANTUSD naming a secantusd-py \
-         ({PACKAGE})"
-    );
+/// Of `target/PROFILE/PROGRAM` or `target/PROFILE/deps/TEST`.
+fn target_folder(program: &Path) -> Option<&Path> {
+    let folder = program.parent()?;
+    let profile = if folder.ends_with("deps") { folder.parent()? } else { folder };
+    profile.parent()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::target_folder;
+    use std::path::Path;
+
+    #[test]
+    fn tests_and_programs_find_the_same_target_folder() {
+        for program in ["/a/target/release/deps/test-0123", "/a/target/release/with-server"] {
+            assert_eq!(target_folder(Path::new(program)), Some(Path::new("/a/target")), "{program}");
+        }
+    }
 }

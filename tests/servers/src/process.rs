@@ -81,10 +81,27 @@ pub(crate) fn end(child: &mut Child, signal: Signal) {
     }
 }
 
-/// Sends a signal to a child that was not waited for yet.
+/// Sends a signal to a child that was not waited for yet. One that is to stop stands when this returns: until each of its
+/// threads does, it still answers.
 pub(crate) fn send(child: &Child, signal: Signal) {
     let pid = Pid::from_raw(i32::try_from(child.id()).expect("a pid"));
     kill(pid, signal).expect("our child takes signals");
+    let began = Instant::now();
+    while signal == Signal::SIGSTOP && !stands(pid) {
+        assert!(began.elapsed() < PATIENCE, "process {pid} does not stop");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Whether no thread of it runs any more.
+fn stands(pid: Pid) -> bool {
+    let threads =
+        std::fs::read_dir(format!("/proc/{pid}/task")).map(|threads| threads.flatten().collect::<Vec<_>>());
+    threads.unwrap_or_default().iter().all(|thread| {
+        let line = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
+        // `pid (name) state …`, and a name may have anything in it; a thread that has gone has no line.
+        line.rsplit(") ").next().is_none_or(|rest| rest.is_empty() || rest.starts_with(['T', 't', 'Z', 'X']))
+    })
 }
 
 /// Words for what is not installed.

@@ -116,7 +116,7 @@ mod tests {
 
     fn exists(test: &NamedTest) -> bool {
         let name = test.filter.rsplit("::").next().unwrap_or_default();
-        folder_of(&test.package).is_some_and(|folder| sources(&folder).contains(&format!("fn {name}()")))
+        folder_of(&test.package).is_some_and(|folder| sources(&folder).contains(&format!("fn {name}(")))
     }
 
     #[test]

@@ -33,16 +33,19 @@ pub(super) struct Trial {
     /// What the tests write goes below it, and by its path their processes are known.
     scratch: PathBuf,
     log: PathBuf,
+    /// The documents' server that `setup` installed.
+    secantusd: PathBuf,
 }
 
 impl Trial {
-    pub(super) fn new(tree: &Path, folder: &Path) -> Result<Self, Failure> {
+    pub(super) fn new(tree: &Path, folder: &Path, secantusd: PathBuf) -> Result<Self, Failure> {
         let trial = Self {
             tree: tree.to_owned(),
             target: folder.join("target"),
             // Short: paths of Unix sockets below it have a limit of about 100 bytes.
             scratch: std::env::temp_dir().join(format!("sab{}", std::process::id())),
             log: folder.join("sabotage.log"),
+            secantusd,
         };
         let made = fs::create_dir_all(&trial.scratch).and_then(|()| fs::write(&trial.log, ""));
         made.map_err(|cause| Failure::Wrong(format!("{}: {cause}", folder.display())))?;
@@ -62,9 +65,12 @@ impl Trial {
         }
     }
 
-    /// The binary and the services that ship with it.
-    fn build_platform(&self) -> Result<(), String> {
-        self.build(&["build", "--quiet"]).map(drop)
+    /// The binary and the services that ship with it. What a test of the whole system needs of the binary has the
+    /// names of the test's own features.
+    fn build_platform(&self, test: &NamedTest) -> Result<(), String> {
+        let features: Vec<String> =
+            test.features.iter().map(|feature| format!("gantry-cli/{feature}")).collect();
+        self.build(&["build", "--quiet", "--features", &features.join(",")]).map(drop)
     }
 
     /// Builds with cargo, and gives what it says of the artefacts.
@@ -106,7 +112,7 @@ impl Trial {
     /// Builds and runs one test.
     pub(super) fn run(&self, test: &NamedTest) -> Result<Ended, String> {
         if test.needs_platform() {
-            self.build_platform()?;
+            self.build_platform(test)?;
         }
         let program = self.build_test(test)?;
         let output = self.scratch.join("output");
@@ -116,7 +122,7 @@ impl Trial {
         command.args([&test.filter, "--exact", "--nocapture"]).envs(&test.env);
         command.env("GANTRY_BIN", self.target.join("debug/gantry")).env("TMPDIR", &self.scratch);
         command.env("GANTRY_WATCHDOG_SECONDS", WATCHDOG_SECONDS).env("RUST_BACKTRACE", "0");
-        command.current_dir(self.tree.join("tests"));
+        command.env("GANTRY_SECANTUSD", &self.secantusd).current_dir(self.tree.join("tests"));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let mut child = command.spawn().map_err(|cause| format!("{}: {cause}", program.display()))?;
         let is_passed = wait(&mut child);
