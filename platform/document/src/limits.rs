@@ -27,8 +27,15 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// A connection that lay idle for longer is asked for a sign of life before a request depends on it.
 pub const IDLE_TRUSTED: Duration = Duration::from_millis(500);
 
+/// How long that sign of life may take, and never more than half of the request's time: a new connection must still fit.
+pub const SIGN_OF_LIFE_LIMIT: Duration = Duration::from_secs(1);
+
 /// What the server is given less than the request has left, so that its own words about a time-out still arrive.
 pub const SERVER_HEAD_START: Duration = Duration::from_millis(20);
+
+/// What a command is given less than its request has left, and never more than a quarter of that: an answer that says what
+/// happened is to reach the caller before the platform's own, which can only say that nothing is known.
+pub const REPLY_HEAD_START: Duration = Duration::from_millis(100);
 
 /// How long the end of a transaction may take once the request's time is over.
 pub const END_LIMIT: Duration = Duration::from_secs(2);

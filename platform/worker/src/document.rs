@@ -7,14 +7,22 @@
 //! could be done without its documents, which nobody could tell.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use gantry_abi::{SqlError, SqlErrorKind};
+use gantry_document::limits::{END_LIMIT, REPLY_HEAD_START};
 use gantry_document::{Access, Command, Connection, DocumentError, ErrorKind, Operation, Source, configure};
 use gantry_service_host::{DocumentAnswer, DocumentCommand, SourceKind};
 use gantry_settings::Settings;
 
 use crate::call::Lent;
 use crate::sql::{Limit, Noted};
+
+/// What a command may take of the time that is left.
+fn time_for(limit: Limit) -> Duration {
+    let left = limit.left();
+    left - REPLY_HEAD_START.min(left / 4)
+}
 
 /// One document source and the connection that is kept between requests.
 struct Place {
@@ -49,15 +57,15 @@ impl DocumentSources {
         let place = self.places.get_mut(name)?;
         if let Some((opened_for, connection)) = &mut place.connection {
             if *opened_for == access && !connection.is_broken() {
-                let begun = connection.begin(limit.left());
+                let begun = connection.begin(time_for(limit));
                 if begun.is_ok() || !connection.is_broken() {
                     return Some(begun);
                 }
             }
             place.connection = None;
         }
-        let opened = place.source.connect(access, limit.left()).and_then(|mut connection| {
-            connection.begin(limit.left())?;
+        let opened = place.source.connect(access, time_for(limit)).and_then(|mut connection| {
+            connection.begin(time_for(limit))?;
             Ok(connection)
         });
         Some(opened.map(|connection| place.connection = Some((access, connection))))
@@ -71,14 +79,14 @@ impl DocumentSources {
         limit: Limit,
     ) -> Option<Result<gantry_document::Answer, DocumentError>> {
         let (_, connection) = self.places.get_mut(name)?.connection.as_mut()?;
-        (!connection.is_broken()).then(|| connection.run(command, limit.left()))
+        (!connection.is_broken()).then(|| connection.run(command, time_for(limit)))
     }
 
     /// Keeps what was done since `begin`.
     pub(crate) fn commit(&mut self, name: &str) -> Result<(), DocumentError> {
         let place = self.places.get_mut(name);
         let Some((_, connection)) = place.and_then(|place| place.connection.as_mut()) else { return Ok(()) };
-        connection.commit(gantry_document::limits::END_LIMIT)
+        connection.commit(END_LIMIT)
     }
 
     /// Undoes what was done since `begin`, as far as the source can.

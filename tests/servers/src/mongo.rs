@@ -17,6 +17,7 @@ const PACKAGES: &str = include_str!("../secantus.txt");
 pub struct MongoServer {
     address: SocketAddr,
     is_durable: bool,
+    options: &'static [&'static str],
     child: Child,
     folder: TempDir,
 }
@@ -28,7 +29,17 @@ impl MongoServer {
     /// When it is not there, cannot be installed, or does not start.
     #[must_use]
     pub fn start() -> Self {
-        Self::launch_new(false)
+        Self::launch_new(false, &[])
+    }
+
+    /// The same with these arguments: `--standalone` is a server that belongs to no replica set, and
+    /// `--enable-test-commands` one that takes `configureFailPoint`.
+    ///
+    /// # Panics
+    /// As [`start`](Self::start).
+    #[must_use]
+    pub fn start_with(options: &'static [&'static str]) -> Self {
+        Self::launch_new(false, options)
     }
 
     /// Starts one that keeps its data in files, so that it can be [killed](Self::kill) and started again.
@@ -37,14 +48,14 @@ impl MongoServer {
     /// As [`start`](Self::start).
     #[must_use]
     pub fn start_durable() -> Self {
-        Self::launch_new(true)
+        Self::launch_new(true, &[])
     }
 
-    fn launch_new(is_durable: bool) -> Self {
+    fn launch_new(is_durable: bool, options: &'static [&'static str]) -> Self {
         let folder = process::folder();
         let address = SocketAddr::from((process::own_host(), 27_017));
-        let child = launch(folder.path(), address, is_durable);
-        let mut server = Self { address, is_durable, child, folder };
+        let child = launch(folder.path(), address, is_durable, options);
+        let mut server = Self { address, is_durable, options, child, folder };
         server.wait_until_up();
         server
     }
@@ -81,7 +92,7 @@ impl MongoServer {
     /// # Panics
     /// When it does not start.
     pub fn restart(&mut self) {
-        self.child = launch(self.folder.path(), self.address, self.is_durable);
+        self.child = launch(self.folder.path(), self.address, self.is_durable, self.options);
         self.wait_until_up();
     }
 
@@ -106,21 +117,21 @@ impl MongoServer {
 
 impl Drop for MongoServer {
     fn drop(&mut self) {
-        // Stopped, it would take no other signal.
-        if matches!(self.child.try_wait(), Ok(None)) {
-            process::send(&self.child, Signal::SIGCONT);
-        }
-        process::end(&mut self.child, Signal::SIGTERM);
+        // Asked to end, it now and then waits for a connection of its own for ever; and all that it leaves goes with its
+        // folder.
+        process::end(&mut self.child, Signal::SIGKILL);
     }
 }
 
-fn launch(folder: &Path, address: SocketAddr, is_durable: bool) -> Child {
+fn launch(folder: &Path, address: SocketAddr, is_durable: bool, options: &[&str]) -> Child {
     let storage = if is_durable { folder.join("data") } else { PathBuf::from(":memory:") };
     let mut server = command(&program(), "KILL");
     // It looks for a configuration there, and must not find ours.
     server.env("HOME", folder);
+    // Data in memory are files that are removed at its end.
+    server.env("TMPDIR", folder);
     server.args(["--host", &address.ip().to_string(), "--port", &address.port().to_string()]);
-    server.arg("--storage-path").arg(storage);
+    server.arg("--storage-path").arg(storage).args(options);
     if is_durable {
         // What was acknowledged is there after a `kill -9`, as with a journal.
         server.arg("--sync-on-commit");

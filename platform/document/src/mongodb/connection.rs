@@ -13,7 +13,7 @@ use mongodb::{Client, ClientSession, Database};
 use super::failure::{panic_text, translate};
 use super::runtime::runtime;
 use super::{reply, request};
-use crate::limits::{ANSWER_BYTES_MAX, END_LIMIT, IDLE_TRUSTED};
+use crate::limits::{ANSWER_BYTES_MAX, END_LIMIT, IDLE_TRUSTED, SIGN_OF_LIFE_LIMIT};
 use crate::{
     Access, Answer, Command, Connection, DocumentError, Documents, DocumentsFull, ErrorKind, Operation,
 };
@@ -90,6 +90,12 @@ impl MongoConnection {
             .wait("open", limit, async move { database.run_command(doc! { "hello": 1 }).await })??;
         connection.is_replicated =
             hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
+        if transactions == Some(true) && !connection.is_replicated {
+            // The server itself would refuse each first command, in words that blame the command.
+            let message = "the server is neither of a replica set nor of a cluster, so it has no transactions; make it a \
+                           replica set of one, or say transactions = \"off\"";
+            return Err(connection.own("open", ErrorKind::Unsupported, message.to_owned()));
+        }
         connection.has_transactions =
             access == Access::ReadWrite && transactions.unwrap_or(connection.is_replicated);
         Ok(connection)
@@ -208,6 +214,9 @@ impl Connection for MongoConnection {
         let began = Instant::now();
         if self.used.elapsed() > IDLE_TRUSTED {
             let database = self.database.clone();
+            // Half of the time stays for another connection: on the way to a server that is well, an idle one may have
+            // been forgotten without a word.
+            let limit = SIGN_OF_LIFE_LIMIT.min(limit / 2);
             self.wait("begin", limit, async move { database.run_command(doc! { "ping": 1 }).await })??;
         }
         let left = limit.saturating_sub(began.elapsed());

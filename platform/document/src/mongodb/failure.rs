@@ -53,12 +53,14 @@ pub(super) fn kind_of(code: i32, is_transient: bool) -> ErrorKind {
         121 => ErrorKind::Check,
         // MaxTimeMSExpired, ExceededTimeLimit.
         50 | 262 => ErrorKind::Timeout,
-        // Host unreachable or not found, timed out, step-down, shut-down, not the primary any more.
-        6 | 7 | 89 | 91 | 189 | 9_001 | 10_058 | 10_107 | 11_600 | 11_602 | 13_435 | 13_436 => {
-            ErrorKind::ConnectionLost
-        }
-        // LockTimeout, WriteConflict, LockBusy, SnapshotUnavailable, PreparedTransactionInProgress.
-        24 | 46 | 112 | 246 | 267 => ErrorKind::Retryable,
+        // Host unreachable or not found, timed out, step-down, shut-down, not the primary any more; and what a cluster's
+        // router says when it finds no primary or loses one: FailedToSatisfyReadPreference,
+        // NetworkInterfaceExceededTimeLimit, ConnectionPoolExpired, ConnectionError.
+        6 | 7 | 89 | 91 | 133 | 189 | 202 | 317 | 384 | 9_001 | 10_058 | 10_107 | 11_600 | 11_602
+        | 13_435 | 13_436 => ErrorKind::ConnectionLost,
+        // LockTimeout, WriteConflict, LockBusy, ReadConcernMajorityNotAvailableYet, SnapshotUnavailable,
+        // PreparedTransactionInProgress.
+        24 | 46 | 112 | 134 | 246 | 267 => ErrorKind::Retryable,
         _ if is_transient => ErrorKind::Retryable,
         // NoSuchTransaction, TransactionTooOld, TransactionCommitted.
         251 | 225 | 256 => ErrorKind::Aborted,
@@ -119,6 +121,10 @@ mod tests {
             (251, false, ErrorKind::Aborted),
             (50, true, ErrorKind::Timeout),
             (10_107, true, ErrorKind::ConnectionLost),
+            (133, false, ErrorKind::ConnectionLost),
+            (134, false, ErrorKind::Retryable),
+            (14_031, false, ErrorKind::Full),
+            (121, false, ErrorKind::Check),
             (2, false, ErrorKind::BadStatement),
             (59, false, ErrorKind::BadStatement),
             (13, false, ErrorKind::Unauthorized),

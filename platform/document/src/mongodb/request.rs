@@ -189,3 +189,63 @@ fn bad_statement(message: String) -> Refusal {
 fn bad_value(message: String) -> Refusal {
     (ErrorKind::BadValue, message)
 }
+
+#[cfg(test)]
+mod tests {
+    use bson::{Document, doc};
+
+    use super::*;
+
+    fn built(operation: Operation, limit: Duration, is_majority: bool) -> Document {
+        let document = doc! { "a": 1 }.to_vec().unwrap();
+        let (filter, options) = (&[][..], &[][..]);
+        let command =
+            Command { operation, collection: "c", filter, documents: &document, options, documents_max: 10 };
+        Document::try_from(build(&command, limit, is_majority).unwrap().as_ref()).unwrap()
+    }
+
+    /// Also the deadline of a command is the server's business: one that nobody waits for any more must not go on there.
+    #[test]
+    fn every_command_tells_the_server_a_limit_below_ours() {
+        for operation in (0..20).filter_map(Operation::from_number) {
+            let limits = [
+                (Duration::from_secs(1), 980),
+                (Duration::from_millis(20), 1),
+                (Duration::MAX, i32::MAX.into()),
+            ];
+            for (ours, theirs) in limits {
+                assert_eq!(
+                    built(operation, ours, true).get_i64("maxTimeMS").unwrap(),
+                    theirs,
+                    "{operation:?}"
+                );
+            }
+        }
+    }
+
+    /// In a transaction its commit says so, and the server refuses a command that does.
+    #[test]
+    fn writes_outside_a_transaction_wait_for_the_majority() {
+        for operation in (0..20).filter_map(Operation::from_number) {
+            let is_write = operation.is_write() && operation != Operation::CreateIndex;
+            for is_majority in [false, true] {
+                let built = built(operation, Duration::from_secs(1), is_majority);
+                let waits = built
+                    .get_document("writeConcern")
+                    .is_ok_and(|concern| *concern == doc! { "w": "majority" });
+                assert_eq!(waits, is_write && is_majority, "{operation:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn find_asks_for_one_document_more_than_may_come_unless_it_has_a_limit_of_its_own() {
+        assert_eq!(built(Operation::Find, Duration::from_secs(1), false).get_i64("limit").unwrap(), 11);
+        let options = doc! { "limit": 3_i64 }.to_vec().unwrap();
+        let (operation, filter, documents) = (Operation::Find, &[][..], &[][..]);
+        let command =
+            Command { operation, collection: "c", filter, documents, options: &options, documents_max: 10 };
+        let built = build(&command, Duration::from_secs(1), false).unwrap();
+        assert_eq!(Document::try_from(built.as_ref()).unwrap().get_i64("limit").unwrap(), 3);
+    }
+}

@@ -8,6 +8,7 @@
 mod commands;
 mod errors;
 mod outages;
+mod provoked;
 mod support;
 mod transactions;
 mod values;

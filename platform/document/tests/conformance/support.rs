@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Document, doc};
+use bson::{Bson, Document, doc};
 use gantry_document::mongodb::MongoSource;
 use gantry_document::{Access, Answer, Command, Connection, DocumentError, Documents, Operation, Source};
 use gantry_test_servers::MongoServer;
@@ -20,6 +20,22 @@ impl Place {
     /// A server of this test's own: tests are processes of their own.
     pub(crate) fn new() -> Self {
         Self { server: Arc::new(MongoServer::start()), database: "books" }
+    }
+
+    /// One with a server that was given these arguments.
+    pub(crate) fn with(options: &'static [&'static str]) -> Self {
+        Self { server: Arc::new(MongoServer::start_with(options)), database: "books" }
+    }
+
+    /// Has the server misbehave, past the connections under test; needs `--enable-test-commands`.
+    pub(crate) fn provoke(&self, name: &str, mode: Bson, data: Document) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = mongodb::Client::with_uri_str(self.server.uri("admin")).await.unwrap();
+            let command = doc! { "configureFailPoint": name, "mode": mode, "data": data };
+            client.database("admin").run_command(command).await.unwrap();
+            client.shutdown().await;
+        });
     }
 
     pub(crate) fn source(&self, transactions: Option<bool>) -> MongoSource {
