@@ -25,6 +25,8 @@ pub struct Node {
     folder: Option<TempDir>,
     /// The folder of everything this node has, for messages and searches after `folder` is gone.
     path: PathBuf,
+    /// Its configuration file, by which its processes are known.
+    config: PathBuf,
     name: String,
     address: SocketAddr,
     /// What `run` runs.
@@ -66,11 +68,7 @@ impl Node {
     pub fn prepare(options: NodeOptions) -> Self {
         let folder =
             tempfile::Builder::new().prefix("gantry-").tempdir().expect("a temporary folder can be made");
-        let number = {
-            let mut made = NODES_MADE.lock().unwrap_or_else(PoisonError::into_inner);
-            *made += 1;
-            *made
-        };
+        let number = next_number();
         let path = folder.path().to_owned();
         let name = format!("t{}-{number}", std::process::id());
         let database = match options.existing_database() {
@@ -84,6 +82,7 @@ impl Node {
             folder: Some(folder),
             name,
             address: own_address(number),
+            config: path.join("gantry.toml"),
             path,
             executable: gantry_binary(),
             child: None,
@@ -95,6 +94,51 @@ impl Node {
         };
         node.write_configuration(options);
         node
+    }
+
+    /// A node of a shipped configuration, `config/FILE`: a copy of it in `root/config`, its state where the file says. In the
+    /// copy `changes` are made, and the address is the harness's; what is replaced must be there once. The name is the
+    /// file's, so there is one such node at a time on a machine. `root` must outlive it.
+    ///
+    /// # Panics
+    /// When the file is not what the changes expect.
+    #[must_use]
+    #[track_caller]
+    pub fn prepare_shipped(root: &Path, file: &str, changes: &[(&str, &str)]) -> Self {
+        let address = own_address(next_number());
+        let shipped = repository_root().join("config").join(file);
+        let mut text = fs::read_to_string(&shipped).expect("the configuration ships");
+        let value = |text: &str, key: &str| {
+            let line =
+                text.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")).map(str::to_owned));
+            line.unwrap_or_else(|| panic!("{file} says nothing of {key}"))
+        };
+        let listens = (format!("tcp = {}", value(&text, "tcp")), format!("tcp = [\"{address}\"]"));
+        let changes = changes.iter().copied().chain([(&*listens.0, &*listens.1)]);
+        for (shipped, here) in changes {
+            assert_eq!(text.matches(shipped).count(), 1, "{shipped} in config/{file}");
+            text = text.replace(shipped, here);
+        }
+        let folder = root.join("config");
+        fs::create_dir_all(&folder).expect("the folder can be made");
+        let config = folder.join(file);
+        fs::write(&config, &text).expect("the configuration can be written");
+        let path = folder.join(value(&text, "state_dir").trim_matches('"'));
+        fs::create_dir_all(&path).expect("the folder can be made");
+        Self {
+            folder: None,
+            name: value(&text, "name").trim_matches('"').to_owned(),
+            address,
+            config,
+            path: path.canonicalize().expect("it was just made"),
+            executable: gantry_binary(),
+            child: None,
+            environment: Vec::new(),
+            segments: Mutex::default(),
+            is_quiet: false,
+            database: None,
+            is_kept: Mutex::default(),
+        }
     }
 
     /// Writes the configuration anew; a running node takes it up when it is asked to.
@@ -324,7 +368,7 @@ impl Node {
     /// Its configuration file.
     #[must_use]
     pub fn config(&self) -> PathBuf {
-        self.path.join("gantry.toml")
+        self.config.clone()
     }
 
     /// Its state folder.
@@ -380,6 +424,12 @@ impl Node {
             None
         });
     }
+}
+
+fn next_number() -> u32 {
+    let mut made = NODES_MADE.lock().unwrap_or_else(PoisonError::into_inner);
+    *made += 1;
+    *made
 }
 
 /// The binary under test: `GANTRY_BIN`, or the release build in the target folder of this very program.

@@ -31,7 +31,7 @@ impl Node {
         self.quietly(&["stop", "--now"]);
         // Found by the configuration they were started with, not by pids seen before: those come back as
         // other tests' processes.
-        let mut left = mentioning(&self.path.to_string_lossy());
+        let mut left = mentioning(&self.config.to_string_lossy());
         let ours = [&gantry_binary(), &self.executable];
         left.retain(|pid| {
             is_running(*pid) && ours.iter().any(|executable| runs_executable(*pid, executable))

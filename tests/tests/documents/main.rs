@@ -2,10 +2,14 @@
 //! beside one of the other. The ordinary way is the journeys', run by `with-server mongo`.
 #![forbid(unsafe_code)]
 
+mod deaf;
 mod killed;
 mod outage;
 mod refused;
+#[cfg(feature = "odbc")]
+mod shipped;
 mod side_by_side;
+mod transactions;
 
 use gantry_test_servers::MongoServer;
 use gantry_tests::etc::{PASSAGES, balance};

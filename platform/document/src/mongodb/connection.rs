@@ -90,8 +90,8 @@ impl MongoConnection {
             .wait("open", limit, async move { database.run_command(doc! { "hello": 1 }).await })??;
         connection.is_replicated =
             hello.contains_key("setName") || hello.get_str("msg").is_ok_and(|text| text == "isdbgrid");
-        if transactions == Some(true) && !connection.is_replicated {
-            // The server itself would refuse each first command, in words that blame the command.
+        if access == Access::ReadWrite && transactions == Some(true) && !connection.is_replicated {
+            // Reading needs none. The server itself would refuse each first command, in words that blame the command.
             let message = "the server is neither of a replica set nor of a cluster, so it has no transactions; make it a \
                            replica set of one, or say transactions = \"off\"";
             return Err(connection.own("open", ErrorKind::Unsupported, message.to_owned()));
