@@ -71,15 +71,30 @@ impl DocumentSources {
         Some(opened.map(|connection| place.connection = Some((access, connection))))
     }
 
-    /// Runs a command on a source that was begun; `None` when its connection was lost since.
+    /// Runs a command on a source that was begun; `None` when its connection was lost since. What only reads, outside of
+    /// a transaction, is asked once more over a new connection: one that was used just now is not asked whether it is well.
     fn run(
         &mut self,
         name: &str,
         command: &Command<'_>,
         limit: Limit,
     ) -> Option<Result<gantry_document::Answer, DocumentError>> {
+        let (access, connection) = self.places.get_mut(name)?.connection.as_mut()?;
+        if connection.is_broken() {
+            return None;
+        }
+        let access = *access;
+        let may_repeat = !command.operation.is_write() && !connection.has_transactions();
+        let ran = connection.run(command, time_for(limit));
+        let is_lost = ran.as_ref().is_err_and(|error| error.kind == ErrorKind::ConnectionLost);
+        if !may_repeat || !is_lost {
+            return Some(ran);
+        }
+        if let Err(error) = self.begin(name, access, limit)? {
+            return Some(Err(error));
+        }
         let (_, connection) = self.places.get_mut(name)?.connection.as_mut()?;
-        (!connection.is_broken()).then(|| connection.run(command, time_for(limit)))
+        Some(connection.run(command, time_for(limit)))
     }
 
     /// Keeps what was done since `begin`.

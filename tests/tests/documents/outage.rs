@@ -72,3 +72,19 @@ fn documents_server_killed_under_load_costs_no_passage_and_doubles_none() {
     expect_books_to_balance(&mut client);
     assert_eq!([node.pids("write"), node.pids("comm")], before, "nothing was restarted");
 }
+
+/// A connection that was used just now is not asked whether it is well, and what only reads can be asked again.
+#[test]
+fn read_right_after_the_server_was_started_again_is_done() {
+    let mut server = MongoServer::start_durable();
+    let node = Node::start(options(&server));
+    let mut client = node.client();
+    let (account, card) = customer(&mut client, MONEY);
+    for number in 0..5 {
+        insist(&mut client, PASSAGE, &passage(&card, number));
+        expect_agreement(&mut client, &account, &card, "before");
+        server.kill();
+        server.restart();
+        expect_agreement(&mut client, &account, &card, "at the first try");
+    }
+}

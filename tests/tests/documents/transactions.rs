@@ -97,3 +97,19 @@ fn document_of_a_worker_that_is_killed_before_its_commit_never_was() {
     assert_eq!(client.call(STORE, "k3").status, 0, "others are not held up");
     assert_eq!(count(&mut client), "2");
 }
+
+/// The memory of the first start is gone, so the database has to know; and it is asked before any document is written.
+#[test]
+fn repeat_after_a_start_anew_is_given_the_recorded_reply() {
+    let server = MongoServer::start();
+    for transactions in ["on", "off"] {
+        let mut node = node(&server, transactions);
+        let request = Request::new(STORE, "k1");
+        let reply = node.client().exchange(&request).done();
+        assert_eq!(node.stop(), Some(0));
+        node.run();
+        let mut client = node.client();
+        assert_eq!(client.exchange(&request).done().body, reply.body, "{transactions}");
+        assert_eq!(count(&mut client), "1", "{transactions}");
+    }
+}
