@@ -13,13 +13,13 @@ use nix::sys::signal::Signal;
 
 use super::{MONEY, expect_agreement, insist, options, passage};
 
-/// The time-out of every service here, and so the time in which the caller is answered.
-const TIME_OUT: &str = "2s";
+/// What each new connection takes on its way, so that one made in the last moment comes too late.
+const DISTANCE: Duration = Duration::from_millis(200);
 
 #[test]
 fn server_that_does_not_answer_is_told_before_the_time_is_over_and_costs_no_worker() {
     let server = MongoServer::start();
-    let node = Node::start(options(&server).text("service.timeout", TIME_OUT));
+    let node = Node::start(options(&server).text("service.timeout", "2s"));
     let mut client = node.client();
     let (account, card) = customer(&mut client, MONEY);
     insist(&mut client, PASSAGE, &passage(&card, 1));
@@ -57,7 +57,10 @@ impl Way {
                 all.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&is_forgotten));
                 let twin = |stream: &TcpStream| stream.try_clone().expect("a socket can be cloned");
                 let (from, to, flag) = (twin(&client), twin(&server), Arc::clone(&is_forgotten));
-                thread::spawn(move || pass_on(from, to, &flag));
+                thread::spawn(move || {
+                    thread::sleep(DISTANCE);
+                    pass_on(from, to, &flag);
+                });
                 thread::spawn(move || pass_on(server, client, &is_forgotten));
             }
         });
@@ -90,7 +93,7 @@ fn connections_that_were_forgotten_on_the_way_are_replaced_within_the_same_reque
     let server = MongoServer::start();
     let way = Way::to(server.address());
     let place = format!("mongodb://{}", way.address);
-    let node = Node::start(NodeOptions::business().with_documents(&place).text("service.timeout", TIME_OUT));
+    let node = Node::start(NodeOptions::business().with_documents(&place).text("service.timeout", "4s"));
     let mut client = node.client();
     let (account, card) = customer(&mut client, MONEY);
     insist(&mut client, PASSAGE, &passage(&card, 1));
