@@ -110,7 +110,10 @@ impl Field {
                 self.drawers.iter_mut().rev().take(4).all(Drawer::is_running),
                 "a drawer ended by itself"
             );
-            self.nodes.iter().zip(before).all(|(node, before)| node.taken() >= before + numbers)
+            self.nodes.iter().zip(&before).all(|(node, before)| {
+                let more = |(tag, taken): (u64, u64)| taken.saturating_sub(*before.get(&tag).unwrap_or(&0));
+                node.taken().into_iter().map(more).sum::<u64>() >= numbers
+            })
         });
     }
 

@@ -1,5 +1,6 @@
 //! Drawing processes: copies of the test program, as workers of nodes whose segments are real ones.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::ops::Range;
@@ -42,10 +43,11 @@ impl Node {
         NodeCache::of_visitor(self.control(), &self.name)
     }
 
-    /// Numbers popped from all lists.
-    pub(crate) fn taken(&self) -> u64 {
+    /// Numbers popped from each list that the node's memory has a place for, by the list's tag. Places are used again, so
+    /// their sum may fall.
+    pub(crate) fn taken(&self) -> BTreeMap<u64, u64> {
         let lists = self.control().serial_kinds().iter().flat_map(|kind| &kind.lists);
-        lists.map(|list| list.taken.load(Ordering::Relaxed)).sum()
+        lists.map(|list| (list.tag.load(Ordering::Relaxed), list.taken.load(Ordering::Relaxed))).collect()
     }
 
     /// Numbers given out.
