@@ -3,13 +3,13 @@
 use gantry_frame::HEADER_BYTES;
 use gantry_message::{Queue as QueueName, REQUEST_ID_BYTES, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, Cursor, SlotRef, State};
-use gantry_segment::SlotRow;
+use gantry_segment::{ServiceStatistics, SlotRow};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
 use crate::admission::queue_of;
 use crate::counters::{Counter, bump};
-use crate::filing::{NO_SERVICE, block_bytes, home_of};
+use crate::filing::{FOR_CANARY, NO_SERVICE, block_bytes, home_of};
 use crate::io_thread::IoThread;
 use crate::limits::REPLIES_PER_TURN;
 #[cfg(feature = "attack")]
@@ -180,15 +180,27 @@ impl<'a> IoThread<'a> {
     pub(crate) fn count_slot(&self, row: &SlotRow, status: Status) {
         let index = row.service_index.load(Ordering::Relaxed);
         let arrival_ns = row.arrival_ns.load(Ordering::Relaxed);
-        self.count_answer((index != NO_SERVICE).then_some(index), status, arrival_ns);
+        let is_for_canary = row.flags.load(Ordering::Relaxed) & FOR_CANARY != 0;
+        let statistics = if is_for_canary { self.canary_statistics } else { self.statistics };
+        self.count_in(statistics, (index != NO_SERVICE).then_some(index), status, arrival_ns);
     }
 
     /// Counts an answer: for its service, and for what this process refuses by itself.
     pub(crate) fn count_answer(&self, service_index: Option<u32>, status: Status, arrival_ns: u64) {
+        self.count_in(self.statistics, service_index, status, arrival_ns);
+    }
+
+    fn count_in(
+        &self,
+        statistics: &[ServiceStatistics],
+        service_index: Option<u32>,
+        status: Status,
+        arrival_ns: u64,
+    ) {
         if let Some(counter) = Refusal::counter(status) {
             self.count(counter);
         }
-        let Some(row) = service_index.and_then(|index| self.statistics.get(index as usize)) else { return };
+        let Some(row) = service_index.and_then(|index| statistics.get(index as usize)) else { return };
         bump(&row.calls, 1);
         row.record_latency(self.now_ns.saturating_sub(arrival_ns));
         match status {

@@ -255,7 +255,8 @@ impl<'a> IoThread<'a> {
         if row.enabled.load(Ordering::Relaxed) != 1 {
             return refuse(Refusal::plain(Status::ServiceStopped));
         }
-        if row.quarantined.load(Ordering::Relaxed) != 0 {
+        // Acquire: pairs with the Release that lifts it; the worker then finds the build that serves instead.
+        if row.quarantined.load(Ordering::Acquire) != 0 {
             return refuse(Refusal::plain(Status::Quarantined));
         }
         if self.live.is_drained {

@@ -15,6 +15,8 @@ pub(crate) const NO_SERVICE: u32 = u32::MAX;
 /// Flag of a slot's row: the write was done before and its reply is in the database, so it is looked up there before
 /// the service is called.
 pub(crate) const ASK_FIRST: u32 = 1 << 17;
+/// Flag of a slot's row: it goes to the canary of its service, if the worker has one.
+pub(crate) const FOR_CANARY: u32 = 1 << 18;
 
 /// What is written into a slot's row while it is filled.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +32,7 @@ pub(crate) struct Filing {
     pub(crate) body_bytes: u32,
     pub(crate) home: usize,
     pub(crate) wants_checksum: bool,
+    pub(crate) is_for_canary: bool,
     pub(crate) request_id: RequestId,
     pub(crate) caller: CallerName,
 }
@@ -47,8 +50,9 @@ impl Filing {
         row.reply_block.store(0, Ordering::Relaxed);
         row.reply_bytes.store(0, Ordering::Relaxed);
         row.reply_status.store(0, Ordering::Relaxed);
-        let flags =
-            self.home as u32 & 0xff | u32::from(self.kind.code()) << 8 | u32::from(self.wants_checksum) << 16;
+        let canary = if self.is_for_canary { FOR_CANARY } else { 0 };
+        let checksum = u32::from(self.wants_checksum) << 16;
+        let flags = self.home as u32 & 0xff | u32::from(self.kind.code()) << 8 | checksum | canary;
         row.flags.store(flags, Ordering::Relaxed);
         row.started_ns.store(0, Ordering::Relaxed);
         row.timeout_ms.store(self.timeout_ms, Ordering::Relaxed);
@@ -104,12 +108,13 @@ mod tests {
             body_bytes: 77,
             home: 5,
             wants_checksum: true,
+            is_for_canary: true,
             request_id: id,
             caller: CallerName::ANONYMOUS,
         };
         filing.write(&row);
         assert_eq!((home_of(&row), request_id_of(&row)), (5, id));
-        assert_eq!(row.flags.load(Ordering::Relaxed), 5 | 3 << 8 | 1 << 16);
+        assert_eq!(row.flags.load(Ordering::Relaxed), 5 | 3 << 8 | 1 << 16 | 1 << 18);
         assert_eq!(queue_of(row.flags.load(Ordering::Relaxed)), QueueName::Write);
         assert_eq!(row.answered.load(Ordering::Relaxed), 0);
         assert!(row.caller.is(b"anonymous"));

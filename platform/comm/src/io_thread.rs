@@ -27,6 +27,8 @@ pub(crate) struct IoThread<'a> {
     pub(crate) index: usize,
     pub(crate) row: &'a ThreadRow,
     pub(crate) statistics: &'a [ServiceStatistics],
+    /// Those of requests that went to a canary.
+    pub(crate) canary_statistics: &'a [ServiceStatistics],
     pub(crate) poll: Poll,
     pub(crate) events: Events,
     /// Only the first thread accepts.
@@ -103,6 +105,7 @@ impl<'a> IoThread<'a> {
             index,
             row: node.thread(index),
             statistics: control.statistics(index),
+            canary_statistics: control.canary_statistics(index),
             poll,
             events: Events::with_capacity(EVENTS_MAX),
             listeners,

@@ -34,6 +34,7 @@ mod age_list;
 mod answers;
 #[cfg(feature = "attack")]
 pub mod attack;
+mod canary;
 mod claims;
 mod client;
 mod connection;

@@ -17,6 +17,7 @@ use crate::io_thread::IoThread;
 #[cfg(feature = "attack")]
 use crate::mutants::{self, Mutant};
 use crate::receive::copy_to_block;
+use crate::canary;
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::window::{Begun, Key, Request};
@@ -40,6 +41,7 @@ impl<'a> IoThread<'a> {
             body_bytes: frame.header.body_bytes,
             home: self.index,
             wants_checksum: frame.header.checksum.is_some(),
+            is_for_canary: service.is_some_and(|service| canary::gets(service.row, &frame.header.request_id)),
             request_id: frame.header.request_id,
             caller: client.caller,
         };

@@ -163,6 +163,17 @@ impl Control {
         self.many(self.layout.statistics + thread * row_bytes, self.dimensions.services)
     }
 
+    /// The same of the requests that went to a canary.
+    ///
+    /// # Panics
+    /// When there is no such thread.
+    pub fn canary_statistics(&self, thread: usize) -> &[ServiceStatistics] {
+        let threads = self.dimensions.io_threads as usize;
+        assert!(thread < threads, "there is no I/O thread {thread}");
+        let row_bytes = size_of::<ServiceStatistics>() * self.dimensions.services as usize;
+        self.many(self.layout.statistics + (threads + thread) * row_bytes, self.dimensions.services)
+    }
+
     /// The connection table.
     pub fn connections(&self) -> &[ConnectionRow] {
         self.many(self.layout.connections, self.dimensions.connections)
@@ -221,7 +232,9 @@ mod tests {
         assert_eq!(control.read_ring().1.len(), 32);
         assert_eq!(control.reply_ring(1).1.len(), 32);
         assert_eq!(control.block_tags(1).len(), 4);
-        assert_eq!(control.statistics(1).len(), 8);
+        control.statistics(1)[7].calls.store(5, Ordering::Relaxed);
+        assert_eq!(control.canary_statistics(1).len(), 8);
+        assert_eq!(control.canary_statistics(0)[0].calls.load(Ordering::Relaxed), 0, "behind those of all threads");
         assert_eq!(control.window().len(), 16);
         control.out_record_bytes(31).unwrap().copy_from(&[1; 208]);
         assert_eq!(control.out_records()[31].inline[25].load(Ordering::Relaxed), 0x0101_0101_0101_0101);

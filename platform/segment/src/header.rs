@@ -6,7 +6,7 @@ use crate::dimensions::{BlockClass, CLASSES_MAX, Dimensions};
 use crate::{SegmentError, Shared, SharedText};
 
 /// Version of the layout; grows with every change of a row, a place or a meaning.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 /// Bytes of the page that a header has to itself.
 pub(crate) const HEADER_PAGE: usize = 4096;
 /// `GANTRY01`, as a little-endian number.

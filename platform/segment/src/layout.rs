@@ -85,8 +85,9 @@ impl ControlLayout {
         let tags = dimensions.classes.iter().map(|c| cursor.place(8, count(c.blocks_count))).collect();
         let services = cursor.place(size_of::<ServiceRow>(), count(dimensions.services));
         let libraries = cursor.place(size_of::<LibraryRow>(), count(dimensions.libraries));
-        let statistics = cursor
-            .place(size_of::<ServiceStatistics>(), count(dimensions.services) * count(dimensions.io_threads));
+        // Twice: of the requests that no canary got, and of those that one got.
+        let statistics_count = 2 * count(dimensions.services) * count(dimensions.io_threads);
+        let statistics = cursor.place(size_of::<ServiceStatistics>(), statistics_count);
         let connections = cursor.place(size_of::<ConnectionRow>(), count(dimensions.connections));
         let out_records = cursor.place(size_of::<OutRecord>(), count(dimensions.out_records));
         let window = cursor.place(size_of::<WindowEntry>(), count(dimensions.window_entries));

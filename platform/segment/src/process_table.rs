@@ -142,7 +142,9 @@ pub struct ProcessRow {
     pub generation_served: AtomicU64,
     /// Requests finished.
     pub requests_count: AtomicU64,
-    reserved_line_2: [AtomicU64; 1],
+    /// Row + 1 of the library table of the build that runs the request; 0 = none.
+    pub running_library: AtomicU32,
+    reserved_word: AtomicU32,
 
     /// Bytes of private memory that the process itself last saw, for `memory_max`.
     pub private_bytes: AtomicU64,

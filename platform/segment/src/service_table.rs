@@ -44,7 +44,11 @@ pub struct ServiceRow {
     pub name: SharedText<8>,
     /// Its library's version.
     pub version: SharedText<4>,
-    reserved: [AtomicU64; 10],
+    /// Row + 1 of the build that is tried on a share of the requests; 0 = none.
+    pub canary_library: AtomicU32,
+    /// That share, in millionths.
+    pub canary_ppm: AtomicU32,
+    reserved: [AtomicU64; 9],
 }
 
 #[cfg(not(loom))]

@@ -40,7 +40,7 @@ pub struct SlotRow {
     /// Status of the reply.
     pub reply_status: AtomicU32,
     /// Home I/O thread (bits 0–7), kind of service (8–15), checksum wanted (16), done before (17): the request table is
-    /// asked before the service is called.
+    /// asked before the service is called; for the canary (18).
     pub flags: AtomicU32,
     /// When execution began; monotonic clock, ns; written by the worker.
     pub started_ns: AtomicU64,

@@ -1,4 +1,4 @@
-//! The services that a worker serves now: from the number to the instance.
+//! The services that a worker serves now: from a build and a number to the instance.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,16 @@ use crate::description::ServiceDescription;
 use crate::error::LoadError;
 use crate::loader::{Library, Loader};
 
-/// The instances of one worker, by service number. Belongs to one thread.
+/// The instances of one worker, by the file of their library and by service number. Belongs to one thread.
 ///
-/// Libraries are swapped between requests: [`Container::load`] makes the new instances first and then
-/// replaces the old ones all at once. An old instance that a request still runs on is freed when that
-/// request drops its [`Rc`]; the old library's code stays in the process.
+/// Several builds of one library may be served side by side: a canary beside the build that it is compared with, or a
+/// service that fell back to an earlier build. [`Container::load`] makes all instances of a build before it serves any.
+/// An old instance that a request still runs on is freed when that request drops its [`Rc`]; the old library's code
+/// stays in the process.
 #[derive(Debug, Default)]
 pub struct Container {
     /// What is served now.
-    instances: HashMap<ServiceNumber, Rc<Instance>>,
+    builds: HashMap<PathBuf, HashMap<ServiceNumber, Rc<Instance>>>,
     /// Every library that was ever opened here; none can be unloaded.
     held: HashMap<PathBuf, Arc<Library>>,
 }
@@ -31,9 +32,8 @@ impl Container {
         Self::default()
     }
 
-    /// Loads the library at `path` and serves its services from now on, in place of those of an earlier
-    /// version (a library of the same name), of which no number is left. `config` gives the text of each
-    /// service's configuration, empty if there is none. Blocks for as long as the services' `create`.
+    /// Loads the library at `path` and serves its services from now on, beside those of other builds. `config` gives the
+    /// text of each service's configuration, empty if there is none. Blocks for as long as the services' `create`.
     ///
     /// The same path may be loaded again: its instances are made anew, as after a change of configuration
     /// or for a roll-back.
@@ -46,41 +46,29 @@ impl Container {
         config: impl Fn(&ServiceDescription) -> String,
     ) -> Result<Arc<Library>, LoadError> {
         let library = self.open(path)?;
-        let name = library.description().name.as_str();
-        for service in &library.description().services {
-            if let Some(taken) = self.instances.get(&service.number) {
-                let owner = &taken.library().description().name;
-                if owner != name {
-                    let (path, owner) = (library.path().to_owned(), owner.clone());
-                    return Err(LoadError::NumberTaken { path, number: service.number, owner });
-                }
-            }
-        }
-        let mut made = Vec::with_capacity(library.description().services.len());
+        let mut made = HashMap::with_capacity(library.description().services.len());
         for service in &library.description().services {
             let instance = Instance::create(&library, service.number, &config(service))?;
-            made.push((service.number, Rc::new(instance)));
+            made.insert(service.number, Rc::new(instance));
         }
-        self.unload(name);
-        self.instances.extend(made);
+        self.builds.insert(path.to_owned(), made);
         Ok(library)
     }
 
-    /// Stops serving the library with this name and gives the number of services that it had.
-    pub fn unload(&mut self, name: &str) -> usize {
-        let before = self.instances.len();
-        self.instances.retain(|_, instance| instance.library().description().name != name);
-        before - self.instances.len()
+    /// Serves on only those builds whose path `is_kept`.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&Path) -> bool) {
+        self.builds.retain(|path, _| is_kept(path));
     }
 
-    /// The instance that serves this number. Keep the [`Rc`] for as long as the call runs, not longer.
-    pub fn get(&self, number: ServiceNumber) -> Option<Rc<Instance>> {
-        self.instances.get(&number).cloned()
+    /// The instance that serves this number in the build at `path`. Keep the [`Rc`] for as long as it is served, not
+    /// longer.
+    pub fn get(&self, path: &Path, number: ServiceNumber) -> Option<Rc<Instance>> {
+        self.builds.get(path)?.get(&number).cloned()
     }
 
-    /// The instances served now, in no order.
-    pub fn instances(&self) -> impl Iterator<Item = &Instance> {
-        self.instances.values().map(Rc::as_ref)
+    /// Number of builds that are served.
+    pub fn served_count(&self) -> usize {
+        self.builds.len()
     }
 
     /// Number of library files in this process, those no longer served included. A worker that holds many

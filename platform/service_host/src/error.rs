@@ -104,16 +104,6 @@ pub enum LoadError {
         /// What the service says.
         message: String,
     },
-    /// Another library serves this number.
-    #[error("{}: service {number} is already served by library `{owner}`; numbers must be free", path.display())]
-    NumberTaken {
-        /// The library that is not loaded.
-        path: PathBuf,
-        /// The number that both have.
-        number: ServiceNumber,
-        /// Name of the library that has it.
-        owner: String,
-    },
 }
 
 impl LoadError {
@@ -129,8 +119,7 @@ impl LoadError {
             | Self::NoDescriptor { path, .. }
             | Self::AbiVersion { path, .. }
             | Self::Descriptor { path, .. }
-            | Self::Create { path, .. }
-            | Self::NumberTaken { path, .. } => path,
+            | Self::Create { path, .. } => path,
         }
     }
 }

@@ -117,6 +117,7 @@ fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
     row.kill_at_ns.store(0, Relaxed);
     row.running_service.store(0, Relaxed);
     row.running_service_index.store(0, Relaxed);
+    row.running_library.store(0, Relaxed);
     row.death_note.store(0, Relaxed);
     row.versions_held.store(0, Relaxed);
     row.generation_served.store(0, Relaxed);

@@ -11,6 +11,7 @@ use gantry_sys::bytes::SharedBytes;
 use gantry_sys::clock;
 
 use crate::call::{Lent, REQUEST_SOURCE};
+use crate::libraries::Build;
 use crate::outcome::{self, Question};
 use crate::reply::ReplyRoom;
 use crate::retry::Pauses;
@@ -30,6 +31,8 @@ struct Facts {
     deadline_ns: u64,
     /// The communication process knows that this write was done before.
     was_done: bool,
+    /// It is one of those that the canary gets, if there is one.
+    is_for_canary: bool,
 }
 
 impl<'a> Worker<'a> {
@@ -93,10 +96,13 @@ impl<'a> Worker<'a> {
         body: SharedBytes<'_>,
         room: ReplyRoom<'a>,
     ) {
-        let Some(instance) = self.libraries.instance(facts.service) else {
+        let index = row.service_index.load(Ordering::Relaxed) as usize;
+        let Some(build) = self.build_for(index, facts) else {
             tracing::error!(service = %facts.service, "this worker does not hold the service's library; answered 103");
             return self.reply(slot, row, Status::ServiceStopped, &room);
         };
+        self.note_build(build.row);
+        let instance = build.instance;
         let library = instance.library().description();
         self.note.begin_request(slot.to_bits(), &library.name, &library.version);
         let mut pauses = Pauses::new(Limit(facts.deadline_ns));
@@ -312,10 +318,21 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The build that this request goes to. Another may have come into force since this worker looked last, such as in
+    /// place of one that kills workers: its row is written before the request could be admitted, so it is seen here.
+    fn build_for(&mut self, index: usize, facts: &Facts) -> Option<Build> {
+        let control = self.segments.control();
+        let in_force = control.services().get(index)?.library.load(Ordering::Relaxed);
+        if self.libraries.build(facts.service, false).is_none_or(|build| build.row != in_force) {
+            self.follow_late_change();
+        }
+        self.libraries.build(facts.service, facts.is_for_canary)
+    }
+
     fn is_quarantined(&self, row: &SlotRow) -> bool {
         let index = row.service_index.load(Ordering::Relaxed) as usize;
         let service = self.segments.control().services().get(index);
-        service.is_some_and(|service| service.quarantined.load(Ordering::Relaxed) != 0)
+        service.is_some_and(|service| service.quarantined.load(Ordering::Acquire) != 0)
     }
 
     fn request_body(&self, slot: SlotRef, row: &SlotRow) -> Option<SharedBytes<'a>> {
@@ -351,7 +368,8 @@ impl Called<'_> {
 impl Facts {
     fn read(row: &SlotRow) -> Option<Self> {
         let service = ServiceNumber::new(row.service.load(Ordering::Relaxed)).ok()?;
-        let kind = Kind::from_code((row.flags.load(Ordering::Relaxed) >> 8) as u8);
+        let flags = row.flags.load(Ordering::Relaxed);
+        let kind = Kind::from_code((flags >> 8) as u8);
         let mut id = [0_u8; 24];
         for (bytes, word) in id.chunks_exact_mut(8).zip(&row.request_id) {
             bytes.copy_from_slice(&word.load(Ordering::Relaxed).to_le_bytes());
@@ -364,7 +382,8 @@ impl Facts {
             caller: CallerName::new(&caller[..caller_bytes]).ok()?,
             request_id: RequestId::new(id).ok()?,
             deadline_ns: row.deadline_ns.load(Ordering::Relaxed),
-            was_done: row.flags.load(Ordering::Relaxed) >> 17 & 1 == 1,
+            was_done: flags >> 17 & 1 == 1,
+            is_for_canary: flags >> 18 & 1 == 1,
         })
     }
 

@@ -1,26 +1,46 @@
-//! Following the service table: which libraries this worker serves.
+//! Following the service table: which builds of which libraries this worker serves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 
 use gantry_message::ServiceNumber;
-use gantry_segment::{Control, LibraryFacts};
+use gantry_segment::{Control, LibraryFacts, ServiceRow};
 use gantry_service_host::{Container, Instance};
 use gantry_settings::Settings;
 use gantry_sys::atomic::Ordering;
 
-/// The libraries that a worker serves, by name.
+/// The libraries that a worker serves.
 #[derive(Debug, Default)]
 pub(crate) struct Libraries {
     container: Container,
-    served: BTreeMap<String, LibraryFacts>,
+    /// The builds that are loaded, by their rows of the library table.
+    served: BTreeMap<u32, LibraryFacts>,
+    routes: HashMap<ServiceNumber, Route>,
+}
+
+/// A service in one build of its library.
+#[derive(Debug, Clone)]
+pub(crate) struct Build {
+    /// Row of the library table.
+    pub(crate) row: u32,
+    pub(crate) instance: Rc<Instance>,
+}
+
+/// Where the requests for a number go.
+#[derive(Debug, Clone)]
+struct Route {
+    in_force: Build,
+    /// What is tried on a share of them.
+    canary: Option<Build>,
 }
 
 impl Libraries {
-    /// The instance that serves a number now.
-    pub(crate) fn instance(&self, number: ServiceNumber) -> Option<Rc<Instance>> {
-        self.container.get(number)
+    /// The build that serves a number now: the canary, for a request that is meant for one while there is one.
+    pub(crate) fn build(&self, number: ServiceNumber, is_for_canary: bool) -> Option<Build> {
+        let route = self.routes.get(&number)?;
+        let canary = route.canary.as_ref().filter(|_| is_for_canary);
+        Some(canary.unwrap_or(&route.in_force).clone())
     }
 
     /// How many library versions this process holds; none is ever unloaded.
@@ -30,52 +50,85 @@ impl Libraries {
 
     /// How many of them are no longer served.
     pub(crate) fn old_count(&self) -> usize {
-        self.container.held_count().saturating_sub(self.served.len())
+        self.container.held_count().saturating_sub(self.container.served_count())
     }
 
-    /// Brings the container to what the tables say, between two requests. Blocks for as long as the services'
+    /// Brings the routes to what the tables say, between two requests. Blocks for as long as the services'
     /// `create`. Gives whether all of it succeeded; what failed serves on as before and is logged.
     pub(crate) fn adopt(&mut self, control: &Control, settings: &Settings) -> bool {
-        let wanted = wanted(control);
-        let gone: Vec<String> =
-            self.served.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
-        for name in gone {
-            self.container.unload(&name);
-            self.served.remove(&name);
+        let rows: Vec<&ServiceRow> = control.services().iter().filter(|row| is_used(row)).collect();
+        let is_whole = self.load(control, settings, &rows);
+        let mut routes = HashMap::with_capacity(rows.len());
+        for row in rows {
+            let Ok(number) = ServiceNumber::new(row.number.load(Ordering::Relaxed)) else { continue };
+            let before = self.routes.remove(&number);
+            let in_force = self.find(row.library.load(Ordering::Relaxed), number);
+            let canary = row.canary_library.load(Ordering::Relaxed).checked_sub(1);
+            let canary = canary.and_then(|library| self.find(library, number));
+            if let Some(in_force) = in_force.or(before.map(|before| before.in_force)) {
+                routes.insert(number, Route { in_force, canary });
+            }
         }
+        self.routes = routes;
+        self.let_go();
+        is_whole
+    }
+
+    /// Loads the builds that rows name and that are not loaded. Gives whether all are.
+    fn load(&mut self, control: &Control, settings: &Settings, rows: &[&ServiceRow]) -> bool {
         let mut is_whole = true;
-        for (name, facts) in wanted {
-            if self.served.get(&name) == Some(&facts) {
+        for (row, facts) in wanted(control, rows) {
+            if self.served.get(&row) == Some(&facts) {
                 continue;
             }
-            let loaded = self
-                .container
-                .load(Path::new(&facts.file), |service| configuration(settings, &name, &service.name));
-            match loaded {
+            let configuration = |service: &gantry_service_host::ServiceDescription| {
+                configuration(settings, &facts.name, &service.name)
+            };
+            match self.container.load(Path::new(&facts.file), configuration) {
                 Ok(_) => {
-                    tracing::debug!(library = name, version = facts.version, build = facts.build, "serving");
-                    self.served.insert(name, facts);
+                    let LibraryFacts { name, version, build, .. } = &facts;
+                    tracing::debug!(library = name, version, build, "serving");
+                    self.served.insert(row, facts);
                 }
                 Err(error) => {
-                    tracing::error!(library = name, file = facts.file, %error, "cannot load; the old version serves on");
+                    let LibraryFacts { name, file, .. } = &facts;
+                    tracing::error!(library = name, file, %error, "cannot load; the old version serves on");
+                    self.served.remove(&row);
                     is_whole = false;
                 }
             }
         }
         is_whole
     }
+
+    fn find(&self, row: u32, number: ServiceNumber) -> Option<Build> {
+        let facts = self.served.get(&row)?;
+        let instance = self.container.get(Path::new(&facts.file), number)?;
+        Some(Build { row, instance })
+    }
+
+    /// Frees the instances of the builds that no route leads to any more.
+    fn let_go(&mut self) {
+        let builds = self.routes.values().flat_map(|route| std::iter::once(&route.in_force).chain(&route.canary));
+        let kept: BTreeSet<&Path> = builds.map(|build| build.instance.library().path()).collect();
+        self.container.retain(|path| kept.contains(path));
+        self.served.retain(|_, facts| kept.contains(Path::new(&facts.file)));
+    }
 }
 
-/// The libraries that service rows name, by name.
-fn wanted(control: &Control) -> BTreeMap<String, LibraryFacts> {
-    let rows = control.services().iter();
-    let used =
-        rows.filter(|row| row.number.load(Ordering::Relaxed) != 0 && row.kind.load(Ordering::Relaxed) != 0);
+fn is_used(row: &ServiceRow) -> bool {
+    row.number.load(Ordering::Relaxed) != 0 && row.kind.load(Ordering::Relaxed) != 0
+}
+
+/// The builds that service rows name, by their rows of the library table.
+fn wanted(control: &Control, rows: &[&ServiceRow]) -> BTreeMap<u32, LibraryFacts> {
     let mut wanted = BTreeMap::new();
-    for row in used {
-        let library = control.libraries().get(row.library.load(Ordering::Relaxed) as usize);
-        if let Some(facts) = library.and_then(|library| library.read()) {
-            wanted.insert(facts.name.clone(), facts);
+    for row in rows {
+        let canary = row.canary_library.load(Ordering::Relaxed).checked_sub(1);
+        for index in std::iter::once(row.library.load(Ordering::Relaxed)).chain(canary) {
+            if let Some(facts) = control.libraries().get(index as usize).and_then(|library| library.read()) {
+                wanted.insert(index, facts);
+            }
         }
     }
     wanted

@@ -288,15 +288,26 @@ impl<'a> Worker<'a> {
             return;
         }
         self.generation_seen = generation;
+        if self.adopt() {
+            // Release: whoever waits for this generation then sees that the old instances are out of use.
+            self.row.generation_served.store(generation, Ordering::Release);
+        }
+    }
+
+    /// Brings the libraries to what the tables say, and notes when to try again what failed.
+    fn adopt(&mut self) -> bool {
         let is_whole = self.libraries.adopt(self.segments.control(), &self.settings);
         modules::look();
         self.row.versions_held.store(self.libraries.held_count() as u32, Ordering::Relaxed);
-        if is_whole {
-            self.load_again_ns = 0;
-            // Release: whoever waits for this generation then sees that the old instances are out of use.
-            self.row.generation_served.store(generation, Ordering::Release);
-        } else {
-            self.load_again_ns = clock::monotonic_ns() + LOAD_AGAIN_NS;
+        self.load_again_ns = if is_whole { 0 } else { clock::monotonic_ns() + LOAD_AGAIN_NS };
+        is_whole
+    }
+
+    /// Adopts what the tables say although their generation may not be complete, between taking a request and running
+    /// it; what cannot be loaded waits for its time.
+    pub(crate) fn follow_late_change(&mut self) {
+        if self.load_again_ns == 0 {
+            self.adopt();
         }
     }
 
@@ -315,6 +326,11 @@ impl<'a> Worker<'a> {
         self.row.set_state(ProcessState::Busy);
         // Release: the supervisor that sees the time sees what it is for.
         self.row.kill_at_ns.store(kill_at_ns, Ordering::Release);
+    }
+
+    /// Notes in the process row which build runs from now on: a death is its doing.
+    pub(crate) fn note_build(&self, library_row: u32) {
+        self.row.running_library.store(library_row + 1, Ordering::Relaxed);
     }
 
     /// Writes what the caller will be answered into the slot's row.
@@ -347,6 +363,7 @@ impl<'a> Worker<'a> {
         }
         self.row.running_slot.store(0, Ordering::Relaxed);
         self.row.running_service.store(0, Ordering::Relaxed);
+        self.row.running_library.store(0, Ordering::Relaxed);
         let count = self.row.requests_count.load(Ordering::Relaxed);
         self.row.requests_count.store(count.wrapping_add(1), Ordering::Relaxed);
         self.row.set_state(ProcessState::Idle);

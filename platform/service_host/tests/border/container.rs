@@ -13,44 +13,29 @@ fn copy_of_diag(folder: &Path, name: &str) -> PathBuf {
 }
 
 #[test]
-fn new_version_replaces_the_old_one_which_ends_its_call() {
+fn builds_are_served_side_by_side_until_one_is_let_go() {
     let folder = tempfile::tempdir().unwrap();
     let mut container = Container::new();
     let mut bench = Bench::new();
     let first = container.load(&copy_of_diag(folder.path(), "diag-1.so"), |_| String::new()).unwrap();
-    let in_flight = container.get(number(19_000_001)).unwrap();
+    let in_flight = container.get(first.path(), number(19_000_001)).unwrap();
     let second = container.load(&copy_of_diag(folder.path(), "diag-2.so"), |_| String::new()).unwrap();
-    let fresh = container.get(number(19_000_001)).unwrap();
+    let fresh = container.get(second.path(), number(19_000_001)).unwrap();
     assert_eq!(in_flight.library().path(), first.path());
     assert_eq!(fresh.library().path(), second.path());
+    assert!(container.get(first.path(), number(19_000_001)).is_some(), "both serve");
+    container.retain(|path| path == second.path());
+    assert!(container.get(first.path(), number(19_000_001)).is_none());
     assert_eq!(bench.done(&in_flight, b"old"), b"old");
     assert_eq!(bench.done(&fresh, b"new"), b"new");
     drop(in_flight);
-    assert_eq!(container.held_count(), 2);
-    assert_eq!(container.instances().count(), 8);
+    assert_eq!((container.served_count(), container.held_count()), (1, 2));
 
     // Rolling back opens nothing new.
     container.load(first.path(), |_| String::new()).unwrap();
-    assert_eq!(container.get(number(19_000_001)).unwrap().library().path(), first.path());
-    assert_eq!(container.held_count(), 2);
-    assert_eq!(container.unload("diag"), 8);
-    assert!(container.get(number(19_000_001)).is_none());
-    assert_eq!(container.held_count(), 2);
-}
-
-#[test]
-fn library_that_claims_a_taken_number_is_refused_and_the_owner_serves_on() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut container = Container::new();
-    container.load(&diag(), |_| String::new()).unwrap();
-    let hostile = compile_hostile("taken_number.c", folder.path(), &[]);
-    let error = container.load(&hostile, |_| String::new()).unwrap_err();
-    assert!(
-        matches!(&error, LoadError::NumberTaken { number: taken, owner, .. }
-            if taken.get() == 19_000_001 && owner == "diag"),
-        "{error}"
-    );
-    assert_eq!(container.get(number(19_000_001)).unwrap().library().description().name, "diag");
+    assert_eq!(container.get(first.path(), number(19_000_001)).unwrap().library().path(), first.path());
+    assert_eq!((container.served_count(), container.held_count()), (2, 2));
+    assert!(container.get(first.path(), number(11_111_111)).is_none(), "it has no such service");
 }
 
 #[test]
@@ -60,7 +45,7 @@ fn library_that_will_not_be_created_changes_nothing() {
     let hostile = compile_hostile("refuse_in_create.c", folder.path(), &[]);
     let error = container.load(&hostile, |_| String::new()).unwrap_err();
     assert!(error.to_string().contains("the toll tables are missing"), "{error}");
-    assert_eq!(container.instances().count(), 0);
+    assert_eq!(container.served_count(), 0);
 }
 
 /// Goal: the old code never runs in silence in place of the new. Method: put another file where one was
