@@ -3,7 +3,8 @@
 //     cc -shared -fPIC -DVERSION='"1.0"' …
 //
 // 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
-// 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
+// With -DABORTS the body `abort` kills the worker; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
+// much longer; with -DFEWER the last one is missing. 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
 #include <gantry.h>
 
 #include <stdio.h>
@@ -11,6 +12,10 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+#ifndef SLOW_MS
+#define SLOW_MS 0
+#endif
 
 static const GantryHost *platform;
 
@@ -48,12 +53,20 @@ static GantryCode say_version(void *instance, GantryCall *call)
         memcpy(digits, request.data, request.bytes);
         digits[request.bytes] = 0;
     }
-    long ms = strtol(digits, NULL, 10);
+#ifdef ABORTS
+    if (strcmp(digits, "abort") == 0)
+        abort();
+#endif
+#ifdef FAILS
+    return GANTRY_FAILED;
+#endif
+    long ms = strtol(digits, NULL, 10) + SLOW_MS;
     struct timespec pause = { ms / 1000, (ms % 1000) * 1000000L };
     nanosleep(&pause, NULL);
     return answer(call, VERSION);
 }
 
+#ifndef FEWER
 static GantryCode spawn(void *instance, GantryCall *call)
 {
     (void)instance;
@@ -69,6 +82,8 @@ static GantryCode spawn(void *instance, GantryCall *call)
     return answer(call, text);
 }
 
+#endif
+
 #define SERVICE(service_number, service_kind, service_name, function)                                             \
     {                                                                                                              \
         .struct_bytes = sizeof(GantryService), .number = (service_number), .kind = (service_kind),                 \
@@ -79,7 +94,9 @@ static GantryCode spawn(void *instance, GantryCall *call)
 static const GantryService services[] = {
     SERVICE(19900001, GANTRY_KIND_READ, "versioned.read", say_version),
     SERVICE(29900001, GANTRY_KIND_WRITE, "versioned.write", say_version),
+#ifndef FEWER
     SERVICE(29900002, GANTRY_KIND_WRITE, "versioned.spawn", spawn),
+#endif
 };
 
 static const GantryLibrary library = {

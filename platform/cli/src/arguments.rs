@@ -341,8 +341,18 @@ pub(crate) struct RegistryArguments {
 pub(crate) enum RegistryCommand {
     /// Deploy what the configuration names, bring the tables up to date.
     Prepare,
-    /// Deploy a library.
-    Deploy { library: PathBuf },
+    /// Deploy a library, or try it on a share of the requests.
+    Deploy {
+        library: PathBuf,
+        #[arg(long)]
+        canary_ppm: Option<u32>,
+        #[arg(long, requires = "canary_ppm")]
+        promote_after_ms: Option<u64>,
+    },
+    /// Put the canary of a library into force.
+    Promote { name: String, build: Option<String> },
+    /// Set the canary of a library aside.
+    Abort { name: String, build: Option<String> },
     /// Deploy a library from where its name finds it.
     Reload { name: String },
     /// Go back to an earlier build of a library.
@@ -355,8 +365,8 @@ pub(crate) enum RegistryCommand {
     Stop { number: ServiceNumber },
     /// Change rules of a service.
     Rule { number: ServiceNumber, rules: Vec<String> },
-    /// Put a version out of service.
-    Quarantine { number: ServiceNumber, version: String },
+    /// Put a build of a service out of service, and an earlier one into its place.
+    Quarantine { number: ServiceNumber, build: String },
     /// What is known of a service.
     Show { number: ServiceNumber },
     /// Remove old rows of the request table.

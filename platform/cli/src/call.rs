@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use gantry_frame::{Reply, Request, read_reply, write_request};
-use gantry_message::{RequestId, Status};
+use gantry_message::{RequestId, ServiceNumber, Status};
 use gantry_settings::Settings;
 
 use crate::arguments::CallArguments;
@@ -50,6 +50,20 @@ pub(crate) fn run(settings: Option<&Settings>, call: CallArguments) -> anyhow::R
     )?;
     let reply = read_reply(&mut stream).with_context(|| format!("the request's id is {request_id}"))?;
     print_reply(&reply)
+}
+
+/// Sends one request to the node of a configuration and gives the reply, whatever its status.
+pub(crate) fn exchange(
+    settings: &Settings,
+    service: ServiceNumber,
+    request_id: RequestId,
+    body: &[u8],
+    budget_ms: u32,
+) -> anyhow::Result<Reply> {
+    let limit = Duration::from_millis(budget_ms.into()) + REPLY_MARGIN;
+    let mut stream = connect(Some(settings), None, Some(limit))?;
+    write_request(&mut stream, &Request { service, request_id, budget_ms, body, with_checksum: true })?;
+    read_reply(&mut stream).with_context(|| format!("the request's id is {request_id}"))
 }
 
 fn print_reply(reply: &Reply) -> anyhow::Result<ExitCode> {
@@ -132,7 +146,7 @@ fn refusal(address: &str, error: std::io::Error) -> anyhow::Error {
 }
 
 /// A request id that nobody else has: from random bits of the standard library's hashers and this process's number.
-fn fresh_id() -> anyhow::Result<RequestId> {
+pub(crate) fn fresh_id() -> anyhow::Result<RequestId> {
     let mut hasher = RandomState::new().build_hasher();
     hasher.write_u32(std::process::id());
     let text = format!("call-{:016x}{:03x}", hasher.finish(), std::process::id() & 0xfff);

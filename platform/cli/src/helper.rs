@@ -2,6 +2,7 @@
 //! libraries. Each is a short life that prints one JSON value.
 
 mod deploy;
+mod fall_back;
 mod prepare;
 mod probe;
 mod signed;
@@ -11,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, bail};
 use gantry_datasource::requests;
-use gantry_registry::{Author, LibraryRecord, Registry, Snapshot};
+use gantry_registry::{Author, Canary, LibraryRecord, Registry, Snapshot};
 use gantry_settings::Settings;
 use gantry_telemetry::Level;
 use serde_json::{Value, json};
@@ -47,11 +48,20 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             prepare::prepare(settings, &mut registry)?;
             answer(registry.snapshot()?, Value::Null)?
         }
-        RegistryCommand::Deploy { library } => {
+        RegistryCommand::Deploy { library, canary_ppm, promote_after_ms } => {
             let path = libraries::find_path(&library)?;
+            let canary = canary_ppm.map(|share_ppm| Canary { share_ppm, promote_after_ms });
             let mut registry = open()?;
-            let (snapshot, receipt) = deploy::deploy(settings, &mut registry, &path)?;
+            let (snapshot, receipt) = deploy::deploy(settings, &mut registry, &path, canary)?;
             answer(snapshot, receipt)?
+        }
+        RegistryCommand::Promote { name, build } => {
+            let (snapshot, receipt) = deploy::promote(settings, &mut open()?, &name, build.as_deref())?;
+            answer(snapshot, receipt)?
+        }
+        RegistryCommand::Abort { name, build } => {
+            let snapshot = open()?.abort_canary(&name, build.as_deref())?;
+            answer(snapshot, json!({ "library": name, "aborted": true }))?
         }
         RegistryCommand::Reload { name } => {
             let mut registry = open()?;
@@ -67,7 +77,7 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             answer(snapshot, json!({ "library": name, "unloaded": true }))?
         }
         RegistryCommand::Start { number } => {
-            let snapshot = open()?.set_enabled(number.get(), true)?;
+            let snapshot = fall_back::start(settings, &mut open()?, number.get())?;
             answer(snapshot, json!({ "number": number, "enabled": true }))?
         }
         RegistryCommand::Stop { number } => {
@@ -80,8 +90,9 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             let rule = snapshot.service(number.get()).map(|service| json!(service.rule));
             answer(snapshot, json!({ "number": number, "rule": rule }))?
         }
-        RegistryCommand::Quarantine { number, version } => {
-            answer(open()?.set_quarantined(number.get(), &version, true)?, Value::Null)?
+        RegistryCommand::Quarantine { number, build } => {
+            let (snapshot, result) = fall_back::quarantine(settings, &mut open()?, number.get(), &build)?;
+            answer(snapshot, result)?
         }
         RegistryCommand::Show { number } => {
             let mut registry = open()?;

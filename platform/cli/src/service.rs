@@ -1,5 +1,8 @@
 //! `gantry service …`: the services of a running node.
 
+mod canary;
+mod self_test;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -23,9 +26,15 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
         ServiceCommand::New(new) => return service_new::run(new, json),
         ServiceCommand::List => ServiceRequest::List,
         ServiceCommand::Show { number } => ServiceRequest::Show { number },
-        ServiceCommand::Deploy { library, why } => {
-            ServiceRequest::Deploy { library: absolute(&library)?, why }
+        ServiceCommand::Deploy { library, canary, promote_after, why } => {
+            let promote_after_ms =
+                promote_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+            let library = absolute(&library)?;
+            ServiceRequest::Deploy { library, canary_ppm: canary, promote_after_ms, why }
         }
+        ServiceCommand::Canary => ServiceRequest::Canary,
+        ServiceCommand::Promote { name, why } => ServiceRequest::Promote { name, why },
+        ServiceCommand::Abort { name, why } => ServiceRequest::Abort { name, why },
         ServiceCommand::Rollback { name, to, why } => ServiceRequest::Rollback { name, to, why },
         ServiceCommand::Unload { name, why } => ServiceRequest::Unload { name, why },
         ServiceCommand::Start { number } => ServiceRequest::Start { number },
@@ -35,17 +44,23 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
             ServiceRequest::Rule { number, set: rules.into_iter().collect() }
         }
     };
-    let result = ask(settings, &Request::Service(request.clone()))?;
+    let mut result = ask(settings, &Request::Service(request.clone()))?;
+    if result["changed"] == true {
+        result["self_test"] = self_test::run(settings, &result);
+    }
     say(json, &result, || match request {
         ServiceRequest::List => list(&result),
         ServiceRequest::Show { .. } => show(&result),
+        ServiceRequest::Canary => canary::table(&result),
+        ServiceRequest::Abort { name, .. } => format!("the canary of {name} is set aside in all workers"),
         ServiceRequest::Start { number } => format!("service {number} serves"),
         ServiceRequest::Stop { number, .. } => format!("service {number} is stopped"),
         ServiceRequest::Unload { name, .. } => format!("library {name} is out of force in all workers"),
         ServiceRequest::Rule { number, .. } => format!("the rules of service {number} are in force"),
-        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } | ServiceRequest::Rollback { .. } => {
-            receipt(&result)
-        }
+        ServiceRequest::Deploy { .. }
+        | ServiceRequest::Promote { .. }
+        | ServiceRequest::Reload { .. }
+        | ServiceRequest::Rollback { .. } => receipt(&result),
     })?;
     Ok(ExitCode::SUCCESS)
 }
@@ -137,6 +152,11 @@ fn show(service: &Value) -> String {
         ("refusals", figure(&service["refusals"])),
         ("time-outs", figure(&service["timeouts"])),
     ];
+    if let Some(share) = service["canary"]["share"].as_f64() {
+        let canary = &service["canary"];
+        let (version, build) = (text(&canary["version"]), short(&canary["build"]));
+        lines.push(("canary", format!("{version} build {build} on {} % of the requests", share * 100.0)));
+    }
     for (name, key) in [("does", "description"), ("example", "example"), ("reply", "example_reply")] {
         if let Some(words) = service[key].as_str().filter(|words| !words.is_empty()) {
             lines.push((name, words.to_owned()));
@@ -172,11 +192,13 @@ fn receipt(result: &Value) -> String {
     if result["changed"] == false {
         return format!("{what} was in force already (build {})", short(&result["build"]));
     }
-    let mut lines = vec![format!(
-        "{what} is in force in all workers (build {}): services {}",
-        short(&result["build"]),
-        numbers.join(", ")
-    )];
+    let share = result["canary"]["share_ppm"].as_u64().map(|ppm| ppm as f64 / 10_000.0);
+    let how = share.map_or_else(
+        || "is in force in all workers".to_owned(),
+        |share| format!("serves {share} % of the requests in all workers; `gantry service canary` compares"),
+    );
+    let mut lines =
+        vec![format!("{what} {how} (build {}): services {}", short(&result["build"]), numbers.join(", "))];
     for worker in result["workers"].as_array().into_iter().flatten() {
         lines.push(format!(
             "  {} {}: build {}, no request on an older one",
@@ -185,13 +207,15 @@ fn receipt(result: &Value) -> String {
             short(&result["build"])
         ));
     }
+    lines.extend(self_test::lines(&result["self_test"]));
     lines.join("\n")
 }
 
 fn state(service: &Value) -> &'static str {
-    match (&service["quarantined"], &service["enabled"]) {
-        (Value::Bool(true), _) => "quarantined",
-        (_, Value::Bool(false)) => "stopped",
+    match (&service["quarantined"], &service["enabled"], &service["fallen_back"]) {
+        (Value::Bool(true), ..) => "quarantined",
+        (_, Value::Bool(false), _) => "stopped",
+        (.., Value::Bool(true)) => "fallen back",
         _ => "serving",
     }
 }
@@ -215,16 +239,16 @@ fn rules(rule: &Value) -> String {
     if set.is_empty() { "none".to_owned() } else { set.join(" ") }
 }
 
-fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     value.as_str().unwrap_or("-").to_owned()
 }
 
-fn figure(value: &Value) -> String {
+pub(crate) fn figure(value: &Value) -> String {
     value.as_u64().map_or_else(|| "-".to_owned(), |figure| figure.to_string())
 }
 
 /// The beginning of a build's hash, enough to tell two apart.
-fn short(build: &Value) -> String {
+pub(crate) fn short(build: &Value) -> String {
     build.as_str().map_or_else(|| "-".to_owned(), |build| build.chars().take(12).collect())
 }
 

@@ -8,6 +8,7 @@ use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
+use crate::canary;
 use crate::claims::Claimed;
 use crate::connection;
 use crate::counters::Counter;
@@ -17,7 +18,6 @@ use crate::io_thread::IoThread;
 #[cfg(feature = "attack")]
 use crate::mutants::{self, Mutant};
 use crate::receive::copy_to_block;
-use crate::canary;
 use crate::refusal::Refusal;
 use crate::rules;
 use crate::window::{Begun, Key, Request};

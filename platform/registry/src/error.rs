@@ -64,6 +64,36 @@ pub enum RegistryError {
         /// The version that was meant.
         asked: String,
     },
+    /// A build of the library is being tried.
+    #[error(
+        "{version} of library {library} is being tried on a share of the requests; \
+         `gantry service promote {library}` or `gantry service abort {library}` ends that"
+    )]
+    CanaryRuns {
+        /// The library.
+        library: String,
+        /// The version that is tried.
+        version: String,
+    },
+    /// No build of the library is being tried.
+    #[error(
+        "no build of library {library} is being tried; `gantry service deploy LIBRARY --canary 5%` begins that"
+    )]
+    NoCanary {
+        /// The library.
+        library: String,
+    },
+    /// A build that cannot be tried beside the one in force.
+    #[error(
+        "service {number:08} of library {library} is not served by this build, or is of another kind there; only a build \
+         that serves the same numbers can be tried on a share of the requests; deploy it without --canary"
+    )]
+    CanaryDiffers {
+        /// The library.
+        library: String,
+        /// The service.
+        number: u32,
+    },
     /// A description cannot be taken as it is.
     #[error("library {library}: {problem}")]
     BadDescription {

@@ -29,11 +29,29 @@ pub enum Action {
     Start,
     /// A version of a service was put out of service after it killed workers.
     Quarantine,
+    /// A service fell back to an earlier build, since the one in force killed workers.
+    Fallback,
+    /// A build is tried on a share of the requests.
+    Canary,
+    /// A canary came into force.
+    Promote,
+    /// A canary was set aside.
+    Abort,
 }
 
 impl Action {
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Deploy, Self::Rollback, Self::Unload, Self::Stop, Self::Start, Self::Quarantine];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Deploy,
+        Self::Rollback,
+        Self::Unload,
+        Self::Stop,
+        Self::Start,
+        Self::Quarantine,
+        Self::Fallback,
+        Self::Canary,
+        Self::Promote,
+        Self::Abort,
+    ];
 
     /// The word for it in the table and for people.
     #[must_use]
@@ -45,6 +63,10 @@ impl Action {
             Self::Stop => "stop",
             Self::Start => "start",
             Self::Quarantine => "quarantine",
+            Self::Fallback => "fallback",
+            Self::Canary => "canary",
+            Self::Promote => "promote",
+            Self::Abort => "abort",
         }
     }
 }

@@ -48,10 +48,11 @@ mod registry;
 mod rule;
 mod stage;
 mod table;
+mod trial;
 
 pub use description::{LibraryDescription, ServiceDescription};
 pub use error::RegistryError;
 pub use history::{Action, Author, Event};
-pub use record::{LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord, Snapshot};
+pub use record::{Canary, LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord, Snapshot};
 pub use registry::Registry;
 pub use stage::{Staged, hash_library, stage};

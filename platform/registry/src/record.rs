@@ -21,6 +21,12 @@ impl Snapshot {
         self.services.iter().find(|service| service.number == number)
     }
 
+    /// The build of this library that is tried on a share of its requests.
+    #[must_use]
+    pub fn canary(&self, name: &str) -> Option<&LibraryRecord> {
+        self.libraries.iter().find(|library| library.canary.is_some() && library.name == name)
+    }
+
     /// The active build of the library with this name.
     #[must_use]
     pub fn library(&self, name: &str) -> Option<&LibraryRecord> {
@@ -58,6 +64,18 @@ pub struct LibraryRecord {
     /// Whether an operator rolled it back; a later roll-back passes it over.
     #[serde(default)]
     pub set_aside: bool,
+    /// How it is tried, if it is a canary.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+}
+
+/// How a build is tried beside the one in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Canary {
+    /// The share of its services' requests that it gets, in millionths, 1 to 1,000,000.
+    pub share_ppm: u32,
+    /// After how many milliseconds it is put into force, if it did well; `None`: only by hand.
+    pub promote_after_ms: Option<u64>,
 }
 
 /// One service as it is in force.
@@ -91,7 +109,7 @@ pub struct ServiceRecord {
     pub example_reply: String,
     /// The data sources that it uses.
     pub sources: Vec<String>,
-    /// Whether this version was put out of service after repeated crashes.
+    /// Whether this build was put out of service after repeated crashes, and there was none to fall back to.
     pub quarantined: bool,
     /// What the operator set for it.
     pub rule: Rule,

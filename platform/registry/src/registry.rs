@@ -6,10 +6,11 @@ use crate::history::{Action, Author, Event};
 use crate::limits::{HISTORY_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
 use crate::record::{LibraryRecord, ServiceRecord, Snapshot};
 use crate::table::{
-    DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, INSERT_LIBRARY, INSERT_SERVICE, MIGRATIONS, OWNER,
-    RAISE_GENERATION, SET_LIBRARY_ASIDE, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE,
-    UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
+    DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, END_CANARY, INSERT_LIBRARY, INSERT_SERVICE,
+    MIGRATIONS, OWNER, RAISE_GENERATION, SET_LIBRARY_ASIDE, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE,
+    UPDATE_STATE, UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
+use crate::trial::canary_runs;
 use gantry_datasource::{
     Access, Connection, Mode, SqliteConnection, SqliteOptions, Synchronous, ValueRef, migrate,
 };
@@ -38,6 +39,10 @@ impl Registry {
         migrate(&mut connection, OWNER, MIGRATIONS)?;
         let author = Author { asker: "platform".to_owned(), why: String::new() };
         Ok(Self { connection, author })
+    }
+
+    pub(crate) fn author(&self) -> Author {
+        self.author.clone()
     }
 
     /// Says who makes the changes that follow, and why. Without it they are the platform's own.
@@ -95,7 +100,7 @@ impl Registry {
             return Err(RegistryError::UnknownLibrary { library: name.to_owned() });
         }
         let is_meant = |library: &&&LibraryRecord| match to {
-            None => !library.set_aside,
+            None => !library.set_aside && library.canary.is_none(),
             Some(to) => library.version == to || (to.len() >= 4 && library.build.starts_with(to)),
         };
         let kept = || known.iter().filter(|library| !library.active);
@@ -127,6 +132,7 @@ impl Registry {
             let unknown = || RegistryError::UnknownLibrary { library: name.to_owned() };
             let active = before.library(name).ok_or_else(unknown)?;
             connection.execute(DEACTIVATE_LIBRARY, &[name.into()], STATEMENT_LIMIT)?;
+            connection.execute(END_CANARY, &[name.into()], STATEMENT_LIMIT)?;
             for service in before.services.iter().filter(|service| service.library == name) {
                 connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
             }
@@ -136,7 +142,7 @@ impl Registry {
         })
     }
 
-    fn put_into_force(
+    pub(crate) fn put_into_force(
         &mut self,
         library: &LibraryDescription,
         action: Action,
@@ -146,6 +152,11 @@ impl Registry {
         self.within(Mode::Write, |connection| {
             let before = read_snapshot(connection)?;
             check_deployable(&before, library)?;
+            if let Some(running) = before.canary(&library.name)
+                && running.build != library.build
+            {
+                return Err(canary_runs(running));
+            }
             let replaced = before.library(&library.name);
             write_library(connection, &before, library)?;
             for service in before.services.iter().filter(|service| service.library == library.name) {
@@ -178,27 +189,27 @@ impl Registry {
         self.change_state(number, action, |service| Ok((enabled, service.quarantined && !enabled)))
     }
 
-    /// Puts a version of a service out of service after repeated crashes, or back.
+    /// Puts a build of a service out of service after repeated crashes, or back.
     ///
     /// # Errors
-    /// [`VersionReplaced`](RegistryError::VersionReplaced): another version serves by now, which is not to blame.
+    /// [`VersionReplaced`](RegistryError::VersionReplaced): another build serves by now, which is not to blame.
     /// [`UnknownService`](RegistryError::UnknownService), [`Damaged`](RegistryError::Damaged),
     /// [`Source`](RegistryError::Source).
     pub fn set_quarantined(
         &mut self,
         number: u32,
-        version: &str,
+        build: &str,
         quarantined: bool,
     ) -> Result<Snapshot, RegistryError> {
         let action = if quarantined { Action::Quarantine } else { Action::Start };
         self.change_state(number, action, |service| {
-            if service.version == version {
+            if service.build == build {
                 return Ok((service.enabled, quarantined));
             }
             Err(RegistryError::VersionReplaced {
                 number,
                 current: service.version.clone(),
-                asked: version.to_owned(),
+                asked: build.to_owned(),
             })
         })
     }
@@ -269,7 +280,7 @@ impl Registry {
     }
 
     /// Runs `work` in a transaction: committed if it succeeds, rolled back otherwise.
-    fn within<T>(
+    pub(crate) fn within<T>(
         &mut self,
         mode: Mode,
         work: impl FnOnce(&mut dyn Connection) -> Result<T, RegistryError>,
@@ -284,7 +295,7 @@ impl Registry {
     }
 }
 
-fn read_snapshot(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
+pub(crate) fn read_snapshot(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
     Ok(Snapshot {
         generation: read_generation(connection)?,
         libraries: read_libraries(connection)?,
@@ -293,12 +304,12 @@ fn read_snapshot(connection: &mut dyn Connection) -> Result<Snapshot, RegistryEr
 }
 
 /// Ends a change: the next generation, with everything as it is then.
-fn raise_generation(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
+pub(crate) fn raise_generation(connection: &mut dyn Connection) -> Result<Snapshot, RegistryError> {
     connection.execute(RAISE_GENERATION, &[], STATEMENT_LIMIT)?;
     read_snapshot(connection)
 }
 
-fn event(
+pub(crate) fn event(
     author: &Author,
     action: Action,
     (library, version, build): (&str, &str, &str),
@@ -323,7 +334,7 @@ fn described(library: &LibraryRecord) -> String {
     format!("{} {}", library.version, library.build.get(..16).unwrap_or(&library.build))
 }
 
-fn check_deployable(before: &Snapshot, library: &LibraryDescription) -> Result<(), RegistryError> {
+pub(crate) fn check_deployable(before: &Snapshot, library: &LibraryDescription) -> Result<(), RegistryError> {
     if let Some(active) = before.library(&library.name)
         && active.build == library.build
     {
@@ -371,14 +382,28 @@ fn write_library(
     let text =
         if known.iter().any(|known| known.build == library.build) { UPDATE_LIBRARY } else { INSERT_LIBRARY };
     connection.execute(text, &params, STATEMENT_LIMIT)?;
+    keep_history(connection, before, library)
+}
+
+/// Forgets the oldest builds of a library, as far as they serve nobody.
+pub(crate) fn keep_history(
+    connection: &mut dyn Connection,
+    before: &Snapshot,
+    library: &LibraryDescription,
+) -> Result<(), RegistryError> {
+    let name = library.name.as_str();
+    let serves =
+        |old: &LibraryRecord| old.active || before.services.iter().any(|service| service.build == old.build);
+    let known: Vec<_> = before.libraries.iter().filter(|known| known.name == name).collect();
     // The list is newest first, so what follows the history's length is the oldest.
-    for old in known.iter().filter(|known| known.build != library.build).skip(HISTORY_MAX) {
+    let old = known.iter().filter(|known| known.build != library.build).skip(HISTORY_MAX);
+    for old in old.filter(|old| !serves(old)) {
         connection.execute(DELETE_LIBRARY, &[name.into(), old.build.as_str().into()], STATEMENT_LIMIT)?;
     }
     Ok(())
 }
 
-fn write_service(
+pub(crate) fn write_service(
     connection: &mut dyn Connection,
     before: &Snapshot,
     library: &LibraryDescription,
@@ -405,7 +430,7 @@ fn write_service(
     Ok(())
 }
 
-fn now_ms() -> i64 {
+pub(crate) fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

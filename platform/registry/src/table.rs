@@ -3,15 +3,24 @@
 use crate::error::RegistryError;
 use crate::history::{Action, Event};
 use crate::limits::{EVENTS_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
-use crate::record::{LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord};
+use crate::record::{Canary, LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord};
 use gantry_datasource::{Connection, Migration, ResultSet, ValueRef};
 use std::path::PathBuf;
 
 /// The owner of the tables' steps in `gantry_migration`.
 pub(crate) const OWNER: &str = "platform/registry";
 
-pub(crate) const MIGRATIONS: &[Migration<'_>] =
-    &[Migration { version: 1, sql: TABLES }, Migration { version: 2, sql: HISTORY }];
+pub(crate) const MIGRATIONS: &[Migration<'_>] = &[
+    Migration { version: 1, sql: TABLES },
+    Migration { version: 2, sql: HISTORY },
+    Migration { version: 3, sql: CANARY },
+];
+
+/// `canary_ppm`: the share of the requests that it is tried on; 0: it is no canary.
+const CANARY: &str = "\
+ALTER TABLE gantry_library ADD COLUMN canary_ppm INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE gantry_library ADD COLUMN canary_promote_after_ms BIGINT;
+";
 
 /// `set_aside`: an operator rolled it back, so a later roll-back passes it over.
 const HISTORY: &str = "\
@@ -75,15 +84,23 @@ pub(crate) const SELECT_GENERATION: &str = "SELECT generation FROM gantry_regist
 pub(crate) const RAISE_GENERATION: &str =
     "UPDATE gantry_registry SET generation = generation + 1 WHERE id = 1";
 
-const SELECT_LIBRARIES: &str = "SELECT name, version, build, file, deployed_ms, active, set_aside FROM gantry_library \
+const SELECT_LIBRARIES: &str = "SELECT name, version, build, file, deployed_ms, active, set_aside, \
+     canary_ppm, canary_promote_after_ms FROM gantry_library \
      ORDER BY name, active DESC, deployed_ms DESC, build";
 pub(crate) const DEACTIVATE_LIBRARY: &str = "UPDATE gantry_library SET active = 0 WHERE name = ?";
 pub(crate) const UPDATE_LIBRARY: &str = "UPDATE gantry_library SET version = ?, file = ?, deployed_ms = ?, \
-     active = 1, set_aside = 0 WHERE name = ? AND build = ?";
+     active = 1, set_aside = 0, canary_ppm = 0, canary_promote_after_ms = NULL WHERE name = ? AND build = ?";
 pub(crate) const INSERT_LIBRARY: &str = "INSERT INTO gantry_library \
      (version, file, deployed_ms, name, build, active) VALUES (?, ?, ?, ?, ?, 1)";
 pub(crate) const DELETE_LIBRARY: &str =
     "DELETE FROM gantry_library WHERE name = ? AND build = ? AND active = 0";
+
+pub(crate) const INSERT_CANARY: &str = "INSERT INTO gantry_library \
+     (version, file, deployed_ms, canary_ppm, canary_promote_after_ms, name, build, active) VALUES (?, ?, ?, ?, ?, ?, ?, 0)";
+pub(crate) const UPDATE_CANARY: &str = "UPDATE gantry_library SET version = ?, file = ?, deployed_ms = ?, \
+     canary_ppm = ?, canary_promote_after_ms = ?, set_aside = 0 WHERE name = ? AND build = ?";
+pub(crate) const END_CANARY: &str =
+    "UPDATE gantry_library SET canary_ppm = 0, canary_promote_after_ms = NULL WHERE name = ?";
 
 pub(crate) const SET_LIBRARY_ASIDE: &str =
     "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND build = ?";
@@ -204,7 +221,14 @@ fn read_library(cells: &Cells<'_>) -> Option<LibraryRecord> {
         deployed_ms: cells.value(4).as_i64()?,
         active: cells.flag(5)?,
         set_aside: cells.flag(6)?,
+        canary: read_canary(cells)?,
     })
+}
+
+fn read_canary(cells: &Cells<'_>) -> Option<Option<Canary>> {
+    let share_ppm = cells.number(7)?;
+    let promote_after_ms = cells.optional(8, |value| value.as_i64().and_then(|ms| u64::try_from(ms).ok()))?;
+    Some((share_ppm > 0).then_some(Canary { share_ppm, promote_after_ms }))
 }
 
 fn read_service(cells: &Cells<'_>) -> Option<ServiceRecord> {

@@ -234,7 +234,11 @@ mod tests {
         assert_eq!(control.block_tags(1).len(), 4);
         control.statistics(1)[7].calls.store(5, Ordering::Relaxed);
         assert_eq!(control.canary_statistics(1).len(), 8);
-        assert_eq!(control.canary_statistics(0)[0].calls.load(Ordering::Relaxed), 0, "behind those of all threads");
+        assert_eq!(
+            control.canary_statistics(0)[0].calls.load(Ordering::Relaxed),
+            0,
+            "behind those of all threads"
+        );
         assert_eq!(control.window().len(), 16);
         control.out_record_bytes(31).unwrap().copy_from(&[1; 208]);
         assert_eq!(control.out_records()[31].inline[25].load(Ordering::Relaxed), 0x0101_0101_0101_0101);

@@ -53,6 +53,6 @@ pub use serial_cache::{
 };
 pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};
 pub use slot::{RingRow, SlotRow};
-pub use statistics::{LATENCY_BUCKETS, ServiceStatistics};
+pub use statistics::{LATENCY_BUCKETS, ServiceStatistics, latency_of_bucket};
 pub use text::SharedText;
 pub use window::{REPLY_INLINE_MAX, WindowEntry};

@@ -83,7 +83,7 @@ const _: () = assert!(size_of::<LibraryRow>() == 640);
 unsafe impl Shared for LibraryRow {}
 
 /// What a library row says, copied out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LibraryFacts {
     /// Name, as `gantry_card`.
     pub name: String,

@@ -70,6 +70,15 @@ fn bucket(latency_ns: u64) -> usize {
     ((power - 2) * 4 + quarter).min(LATENCY_BUCKETS - 1)
 }
 
+/// The longest latency that a bucket counts, ns.
+#[must_use]
+pub fn latency_of_bucket(bucket: usize) -> u64 {
+    let (power, quarter) = (bucket / 4 + 2, bucket as u64 % 4);
+    // In steps of a quarter of the power of two; the last bucket has no end.
+    let step = 1_u64.checked_shl(power as u32 - 2).unwrap_or(u64::MAX >> 3);
+    step.saturating_mul(5 + quarter).saturating_sub(1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,5 +95,9 @@ mod tests {
         assert_eq!(bucket(4), 0);
         assert_eq!(bucket(5), 1);
         assert_eq!(bucket(8), 4);
+        for value in [4, 5, 100, 1_000_000, 123_456_789, 9_999_999_999] {
+            let (here, end) = (bucket(value), latency_of_bucket(bucket(value)));
+            assert!(value <= end && bucket(end) == here && bucket(end + 1) == here + 1, "{value}: {end}");
+        }
     }
 }

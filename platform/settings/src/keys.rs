@@ -163,6 +163,11 @@ keys! {
     SERVICE_QUARANTINE_DEATHS: Count = "service", "quarantine_deaths", count(1, 1000, "deaths"), "5", Live;
     SERVICE_QUARANTINE_WINDOW: Span = "service", "quarantine_window", Span::of_ms(SECOND, DAY), r#""60s""#, Live;
 
+    SERVICE_CANARY_DEATHS: Count = "service", "canary_deaths", count(1, 1000, "deaths"), "1", Live;
+    SERVICE_CANARY_CALLS: Count = "service", "canary_calls", count(1, 1_000_000, "requests"), "100", Live;
+    SERVICE_CANARY_ERRORS: Share = "service", "canary_errors", share(0.0, 1.0), "0.01", Live;
+    SERVICE_CANARY_SLOWNESS: Count = "service", "canary_slowness", count(1, 1000, "times"), "3", Live;
+
     IDEMPOTENCY_WINDOW: Span = "idempotency", "window", Span::of_ms(SECOND, 7 * DAY), r#""10m""#, Restart;
     IDEMPOTENCY_ENTRIES: Count = "idempotency", "entries",
         Count { multiple_of: 8, ..count(16, 16_777_216, "entries") }, "65536", Restart;

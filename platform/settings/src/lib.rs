@@ -52,6 +52,7 @@ pub use data::{
     DataSettings, Driver, MongoSettings, OdbcSettings, SqliteSettings, Synchronous, Transactions,
 };
 pub use error::{Fault, FaultKind, SettingsError};
+pub use quantity::parse_duration;
 pub use redis::{REDIS_ADDRESSES_MAX, RedisAddress, RedisForm, RedisUrl, RedisUrlError};
 pub use secret::Secret;
 pub use sections::{

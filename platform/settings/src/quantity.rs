@@ -23,7 +23,8 @@ pub(crate) fn parse_size(text: &str) -> Option<u64> {
 }
 
 /// Reads `300ms`, `15s`, `7d`. `None`: the unit is missing or unknown, or it does not fit.
-pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
+#[must_use]
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split(text)?;
     number.checked_mul(scale_of(TIMES, unit)?).map(Duration::from_micros)
 }

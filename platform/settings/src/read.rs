@@ -169,6 +169,10 @@ fn service(section: &Section<'_, '_>, reader: &mut Reader<'_>, places: &Places) 
         signers: reader.take(section, &keys::SERVICE_SIGNERS),
         quarantine_deaths: reader.take(section, &keys::SERVICE_QUARANTINE_DEATHS),
         quarantine_window: reader.take(section, &keys::SERVICE_QUARANTINE_WINDOW),
+        canary_deaths: reader.take(section, &keys::SERVICE_CANARY_DEATHS),
+        canary_calls: reader.take(section, &keys::SERVICE_CANARY_CALLS),
+        canary_errors: reader.take(section, &keys::SERVICE_CANARY_ERRORS),
+        canary_slowness: reader.take(section, &keys::SERVICE_CANARY_SLOWNESS),
         configurations: tables::configurations(section, reader),
     }
 }

@@ -23,6 +23,14 @@ pub struct ServiceSettings {
     /// The window in which the deaths are counted.
     #[serde(serialize_with = "print::duration")]
     pub quarantine_window: Duration,
+    /// Workers that may die in a canary; with so many it is set aside.
+    pub canary_deaths: u32,
+    /// Requests of one service that a canary must have served before its errors and its latency are judged.
+    pub canary_calls: u32,
+    /// How much larger the share of errors of a canary may be than that of the build in force, 0 to 1.
+    pub canary_errors: f64,
+    /// How many times slower 95 % of a canary's answers may come than those of the build in force.
+    pub canary_slowness: u32,
     /// The sub-tables `[service.NAME]`, each the configuration of the service or library of that name.
     #[serde(flatten)]
     pub configurations: BTreeMap<String, toml::Table>,

@@ -36,8 +36,10 @@ pub(crate) enum Task {
     Show { client: u64, number: ServiceNumber },
     /// What another program is, which is to take the node over.
     Layout { client: u64, executable: PathBuf },
-    /// A quarantine is to outlive the node.
+    /// A build is to be replaced for one service, or its quarantine to outlive the node.
     Quarantine,
+    /// A trial has come out.
+    Trial,
     /// Old requests are to be forgotten.
     Prune,
 }
@@ -102,6 +104,7 @@ impl Supervisor {
                 })
             }
             Request::Service(ServiceRequest::List) => Some(Response::done(self.service_list())),
+            Request::Service(ServiceRequest::Canary) => Some(Response::done(self.canary_list())),
             Request::Service(request) => self.ask_registry(client, request),
             Request::Drain => match self.phase {
                 Phase::Serving => {
@@ -198,9 +201,11 @@ impl Supervisor {
             (Task::Change { client, .. } | Task::Show { client, .. }, Err(reason)) => {
                 self.answer(client, &Response::failed(reason));
             }
-            (Task::Quarantine | Task::Prune | Task::Layout { .. }, Ok(_)) => {}
-            (task @ (Task::Quarantine | Task::Prune | Task::Layout { .. }), Err(reason)) => {
+            (Task::Quarantine | Task::Trial, Ok(answer)) => self.follow_own_change(answer),
+            (Task::Prune | Task::Layout { .. }, Ok(_)) => {}
+            (task @ (Task::Quarantine | Task::Trial | Task::Prune | Task::Layout { .. }), Err(reason)) => {
                 tracing::error!(?task, reason, "a helper failed");
+                self.retry_trials();
             }
         }
     }
@@ -223,6 +228,22 @@ impl Supervisor {
         }
     }
 
+    /// Publishes what a helper changed in the platform's own name.
+    fn follow_own_change(&mut self, answer: HelperAnswer) {
+        if let (Some(number), Some(version)) =
+            (answer.result["number"].as_u64(), answer.result["version"].as_str())
+        {
+            tracing::error!(
+                service = number,
+                version,
+                "the service fell back to an earlier build, which serves it now"
+            );
+        }
+        if let Err(error) = answer.snapshot.map(|snapshot| self.publish(snapshot)).transpose() {
+            tracing::error!(%error, "what changed is in the registry, and cannot be published");
+        }
+    }
+
     fn follow_change(&mut self, client: u64, request: &ServiceRequest, answer: HelperAnswer) {
         for number in given_a_new_chance(request, &answer.result) {
             self.quarantine.forget(number);
@@ -242,7 +263,7 @@ impl Supervisor {
     pub(crate) fn publish(&mut self, mut snapshot: Snapshot) -> Result<u64, SupervisorError> {
         for service in &mut snapshot.services {
             // A quarantine is in force at once; the helper that writes it down may still be waiting.
-            service.quarantined |= self.quarantined.get(&service.number) == Some(&service.version);
+            service.quarantined |= self.quarantined.get(&service.number) == Some(&service.build);
         }
         let control = self.segments.control();
         if is_served_by_all(control, &self.places, control.node().directory_generation.load(Acquire)) {
@@ -256,12 +277,15 @@ impl Supervisor {
         })?;
         tracing::debug!(generation, services_count = snapshot.services.len(), "services published");
         self.snapshot = snapshot;
+        self.follow_canaries();
+        let control = self.segments.control();
         wake_all(control, &self.doorbells);
         Ok(generation)
     }
 
-    /// Puts a service version out of service: at once for callers, and for the next start by a helper.
-    pub(crate) fn quarantine_version(&mut self, number: ServiceNumber, version: &str) {
+    /// Puts a build of a service out of service: at once for callers. A helper lets an earlier build serve in its place,
+    /// or notes the quarantine for the next start.
+    pub(crate) fn quarantine_build(&mut self, number: ServiceNumber, build: &str) {
         let control = self.segments.control();
         for row in control.services().iter().filter(|row| row.number.load(Acquire) == number.get()) {
             row.quarantined.store(1, Relaxed);
@@ -269,12 +293,14 @@ impl Supervisor {
         for service in self.snapshot.services.iter_mut().filter(|service| service.number == number) {
             service.quarantined = true;
         }
-        self.quarantined.insert(number, version.to_owned());
-        let arguments = ["helper-registry", "quarantine", "--", &number.to_string(), version];
+        self.quarantined.insert(number, build.to_owned());
+        let why = "--why=its workers died too often";
+        let arguments =
+            ["helper-registry", "--by=platform", why, "quarantine", "--", &number.to_string(), build];
         let arguments = arguments.map(str::to_owned).to_vec();
         let job = Job::new(Task::Quarantine, Lane::Registry, arguments, HELPER_LIMIT);
         if self.helpers.ask(job).is_err() {
-            tracing::error!(service = %number, version, "the quarantine holds until the next start only: too many helpers wait");
+            tracing::error!(service = %number, build, "the quarantine holds until the next start only: too many helpers wait");
         }
     }
 
@@ -381,9 +407,16 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
     match request {
         ServiceRequest::List => plain("list", Vec::new()),
         ServiceRequest::Show { number } => plain("show", vec![number.to_string()]),
-        ServiceRequest::Deploy { library, .. } => {
-            plain("deploy", vec![library.to_string_lossy().into_owned()])
+        ServiceRequest::Canary => plain("canary", Vec::new()),
+        ServiceRequest::Deploy { library, canary_ppm, promote_after_ms, .. } => {
+            let mut arguments = vec!["deploy".to_owned()];
+            arguments.extend(canary_ppm.map(|ppm| format!("--canary-ppm={ppm}")));
+            arguments.extend(promote_after_ms.map(|after_ms| format!("--promote-after-ms={after_ms}")));
+            arguments.extend(["--".to_owned(), library.to_string_lossy().into_owned()]);
+            arguments
         }
+        ServiceRequest::Promote { name, .. } => plain("promote", vec![name.clone()]),
+        ServiceRequest::Abort { name, .. } => plain("abort", vec![name.clone()]),
         ServiceRequest::Reload { name } => plain("reload", vec![name.clone()]),
         ServiceRequest::Start { number } => plain("start", vec![number.to_string()]),
         ServiceRequest::Rollback { name, to, .. } => {
@@ -403,7 +436,10 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
 fn given_a_new_chance(request: &ServiceRequest, result: &Value) -> Vec<ServiceNumber> {
     match request {
         ServiceRequest::Start { number } => vec![*number],
-        ServiceRequest::Deploy { .. } | ServiceRequest::Reload { .. } | ServiceRequest::Rollback { .. }
+        ServiceRequest::Deploy { canary_ppm: None, .. }
+        | ServiceRequest::Promote { .. }
+        | ServiceRequest::Reload { .. }
+        | ServiceRequest::Rollback { .. }
             if result["changed"] == true =>
         {
             let numbers = result["services"].as_array().into_iter().flatten();
@@ -468,7 +504,12 @@ mod tests {
             BTreeMap::from([("rate".to_owned(), "5".to_owned()), ("refuse".to_owned(), "true".to_owned())]);
         let cases = [
             (
-                ServiceRequest::Deploy { library: "--help".into(), why: String::new() },
+                ServiceRequest::Deploy {
+                    library: "--help".into(),
+                    canary_ppm: None,
+                    promote_after_ms: None,
+                    why: String::new(),
+                },
                 vec!["deploy", "--", "--help"],
             ),
             (

@@ -27,6 +27,7 @@
 mod admin;
 mod adopt;
 mod back_off;
+mod canary;
 mod children;
 mod commands;
 mod corruption;

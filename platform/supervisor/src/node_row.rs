@@ -9,7 +9,7 @@ use gantry_sys::clock;
 
 /// Keys that take effect while running because they stand in the node's row, or because the supervisor itself is the
 /// one that uses them.
-const LIVE_KEYS: [&str; 11] = [
+const LIVE_KEYS: [&str; 15] = [
     "admission.read_resume",
     "admission.read_threshold",
     "comm.body_timeout",
@@ -17,6 +17,10 @@ const LIVE_KEYS: [&str; 11] = [
     "comm.idle_timeout",
     "comm.write_timeout",
     "log.level",
+    "service.canary_calls",
+    "service.canary_deaths",
+    "service.canary_errors",
+    "service.canary_slowness",
     "service.policy",
     "service.quarantine_deaths",
     "service.quarantine_window",
@@ -139,7 +143,8 @@ mod tests {
     fn every_live_key_is_one_that_settings_call_applicable() {
         let old = Settings::from_text("", Path::new("/tmp/gantry.toml")).unwrap();
         let text = "[admission]\nread_threshold = 0.7\nread_resume = 0.5\n[service]\ntimeout = \"2s\"\npolicy = \"answer\"\n\
-            quarantine_deaths = 7\nquarantine_window = \"9s\"\n[log]\nlevel = \"debug\"\n[comm]\nheader_timeout = \"1s\"\n\
+            quarantine_deaths = 7\nquarantine_window = \"9s\"\ncanary_calls = 9\ncanary_deaths = 2\ncanary_errors = 0.5\n\
+            canary_slowness = 9\n[log]\nlevel = \"debug\"\n[comm]\nheader_timeout = \"1s\"\n\
             body_timeout = \"1s\"\nidle_timeout = \"1s\"\nwrite_timeout = \"1s\"\n";
         let new = Settings::from_text(text, Path::new("/tmp/gantry.toml")).unwrap();
         let changes = gantry_settings::changes(&old, &new);

@@ -55,6 +55,12 @@ pub enum ServiceRequest {
     Deploy {
         /// The file, absolute, or a bare library name.
         library: PathBuf,
+        /// Try it on this share of the requests, in millionths; absent: put it into force.
+        #[serde(default)]
+        canary_ppm: Option<u32>,
+        /// After how many milliseconds a canary that did well is put into force; absent: only by `promote`.
+        #[serde(default)]
+        promote_after_ms: Option<u64>,
         /// Why, for the history.
         #[serde(default)]
         why: String,
@@ -64,6 +70,24 @@ pub enum ServiceRequest {
         /// The library's name.
         name: String,
     },
+    /// Put the canary of a library into force.
+    Promote {
+        /// The library's name.
+        name: String,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
+    },
+    /// Set the canary of a library aside.
+    Abort {
+        /// The library's name.
+        name: String,
+        /// Why, for the history.
+        #[serde(default)]
+        why: String,
+    },
+    /// Compare canaries with the builds that they are tried beside.
+    Canary,
     /// Put an earlier build of a library into force again.
     Rollback {
         /// The library's name.
@@ -124,6 +148,8 @@ impl ServiceRequest {
     pub fn why(&self) -> &str {
         match self {
             Self::Deploy { why, .. }
+            | Self::Promote { why, .. }
+            | Self::Abort { why, .. }
             | Self::Rollback { why, .. }
             | Self::Unload { why, .. }
             | Self::Stop { why, .. } => why,
@@ -238,8 +264,16 @@ mod tests {
             Request::Upgrade { binary: "/x/gantry".into() },
             Request::Service(ServiceRequest::List),
             Request::Service(ServiceRequest::Show { number: number(7) }),
-            Request::Service(ServiceRequest::Deploy { library: "/x/liby.so".into(), why: "new".into() }),
+            Request::Service(ServiceRequest::Deploy {
+                library: "/x/liby.so".into(),
+                canary_ppm: Some(50_000),
+                promote_after_ms: None,
+                why: "new".into(),
+            }),
             Request::Service(ServiceRequest::Rollback { name: "y".into(), to: None, why: String::new() }),
+            Request::Service(ServiceRequest::Promote { name: "y".into(), why: String::new() }),
+            Request::Service(ServiceRequest::Abort { name: "y".into(), why: "slow".into() }),
+            Request::Service(ServiceRequest::Canary),
             Request::Service(ServiceRequest::Unload { name: "y".into(), why: "old".into() }),
             Request::Service(ServiceRequest::Reload { name: "card".to_owned() }),
             Request::Service(ServiceRequest::Stop { number: number(7), why: String::new() }),

@@ -42,8 +42,13 @@ pub(crate) fn publish(
         control.libraries()[*index].write(facts);
     }
     for (index, service) in plan.services.iter().zip(&snapshot.services) {
-        let library = plan.libraries[service.library.as_str()];
-        write_service(&control.services()[*index], service, library, defaults);
+        let row = &control.services()[*index];
+        let canary =
+            canary_of(snapshot, service).map(|canary| (plan.libraries[canary.build.as_str()], canary));
+        write_service(row, service, plan.libraries[service.build.as_str()], defaults);
+        write_canary(row, canary);
+        // Release: whoever sees that it may be called finds the builds that serve it.
+        row.quarantined.store(u32::from(service.quarantined), Release);
     }
     let known: BTreeSet<u32> = snapshot.services.iter().map(|service| service.number.get()).collect();
     for row in control.services() {
@@ -73,7 +78,10 @@ pub(crate) fn free_libraries(control: &Control) {
         .services()
         .iter()
         .filter(|row| row.number.load(Relaxed) != 0 && row.kind.load(Relaxed) != 0)
-        .map(|row| row.library.load(Relaxed))
+        .flat_map(|row| {
+            let canary = row.canary_library.load(Relaxed).checked_sub(1);
+            std::iter::once(row.library.load(Relaxed)).chain(canary)
+        })
         .collect();
     for (index, row) in control.libraries().iter().enumerate() {
         let is_named = u32::try_from(index).is_ok_and(|index| named.contains(&index));
@@ -85,7 +93,7 @@ pub(crate) fn free_libraries(control: &Control) {
 
 /// Where everything of a snapshot goes.
 struct Plan<'a> {
-    /// Row of each library, by name.
+    /// Row of each build that serves.
     libraries: BTreeMap<&'a str, usize>,
     /// Libraries that have no row yet.
     new_libraries: Vec<(usize, LibraryFacts)>,
@@ -94,9 +102,9 @@ struct Plan<'a> {
 }
 
 fn plan<'a>(control: &Control, snapshot: &'a Snapshot) -> Result<Plan<'a>, PublishError> {
-    let (libraries, new_libraries) = plan_libraries(control, &snapshot.libraries)?;
+    let (libraries, new_libraries) = plan_libraries(control, snapshot)?;
     for service in &snapshot.services {
-        if !libraries.contains_key(service.library.as_str()) {
+        if !libraries.contains_key(service.build.as_str()) {
             let library = service.library.clone();
             return Err(PublishError::LibraryUnknown { number: service.number, library });
         }
@@ -124,16 +132,22 @@ fn plan<'a>(control: &Control, snapshot: &'a Snapshot) -> Result<Plan<'a>, Publi
 
 type LibraryPlaces<'a> = (BTreeMap<&'a str, usize>, Vec<(usize, LibraryFacts)>);
 
-/// A library keeps its row as long as its build and file stay the same; otherwise it gets a free one, since workers
-/// may still read the old one.
-fn plan_libraries<'a>(
-    control: &Control,
-    libraries: &'a [SnapshotLibrary],
-) -> Result<LibraryPlaces<'a>, PublishError> {
+/// The canary of a service's library.
+fn canary_of<'a>(snapshot: &'a Snapshot, service: &SnapshotService) -> Option<&'a SnapshotLibrary> {
+    let mut libraries = snapshot.libraries.iter();
+    libraries.find(|library| library.canary.is_some() && library.name == service.library)
+}
+
+/// A build keeps its row as long as its file stays the same; otherwise it gets a free one, since workers may still read
+/// the old one.
+fn plan_libraries<'a>(control: &Control, snapshot: &'a Snapshot) -> Result<LibraryPlaces<'a>, PublishError> {
     let present: Vec<Option<LibraryFacts>> = control.libraries().iter().map(LibraryRow::read).collect();
     let mut free = present.iter().enumerate().filter(|(_, facts)| facts.is_none()).map(|(index, _)| index);
     let (mut places, mut new) = (BTreeMap::new(), Vec::new());
-    for library in libraries.iter().filter(|library| library.active) {
+    let named: BTreeSet<&str> = snapshot.services.iter().map(|service| service.build.as_str()).collect();
+    let is_used =
+        |library: &&SnapshotLibrary| library.canary.is_some() || named.contains(library.build.as_str());
+    for library in snapshot.libraries.iter().filter(is_used) {
         let bytes = library.file.as_os_str().as_bytes();
         if bytes.len() > LibraryRow::FILE_BYTES_MAX {
             let (file, bytes_max) = (library.file.display().to_string(), LibraryRow::FILE_BYTES_MAX);
@@ -156,7 +170,7 @@ fn plan_libraries<'a>(
                 index
             }
         };
-        places.insert(library.name.as_str(), index);
+        places.insert(library.build.as_str(), index);
     }
     Ok((places, new))
 }
@@ -180,11 +194,23 @@ fn write_service(row: &ServiceRow, service: &SnapshotService, library: usize, de
     let threshold_ppm = rule.threshold.map_or(0, |threshold| at_least_one(threshold * 1_000_000.0));
     row.rule_threshold_ppm.store(threshold_ppm, Relaxed);
     row.rule_refuse.store(u32::from(rule.refuse), Relaxed);
-    row.quarantined.store(u32::from(service.quarantined), Relaxed);
     row.kind.store(u32::from(service.kind.code()), Relaxed);
     row.enabled.store(u32::from(service.enabled), Relaxed);
     // Release, and last: a row with a number is a row that was written.
     row.number.store(service.number.get(), Release);
+}
+
+/// The share is written last when there is one, and first when there is none any more, so that no request is sent to
+/// a canary that is not there.
+fn write_canary(row: &ServiceRow, canary: Option<(usize, &SnapshotLibrary)>) {
+    let Some((library, canary)) = canary else {
+        row.canary_ppm.store(0, Relaxed);
+        row.canary_library.store(0, Release);
+        return;
+    };
+    row.canary_library.store(u32::try_from(library + 1).unwrap_or(0), Relaxed);
+    // Release: whoever sees the share finds the build.
+    row.canary_ppm.store(canary.canary.map_or(0, |canary| canary.share_ppm), Release);
 }
 
 /// A figure of a rule in a row, where 0 would mean that there is no rule.
@@ -199,7 +225,7 @@ mod tests {
     use gantry_message::Kind;
     use std::path::PathBuf;
 
-    use crate::snapshot::Rule;
+    use crate::snapshot::{Canary, Rule};
     use crate::testing::small_dimensions;
 
     const DEFAULTS: Defaults = Defaults { timeout_ms: 15_000, policy: Policy::Kill };
@@ -211,6 +237,7 @@ mod tests {
             build: build.to_owned(),
             file: PathBuf::from(format!("/state/libraries/{name}-{build}.so")),
             active: true,
+            canary: None,
         }
     }
 
@@ -252,6 +279,8 @@ mod tests {
     fn a_snapshot_becomes_rows_that_lead_from_number_to_file() {
         let (control, mut entries) = (control(), Entries::new());
         let mut limited = service(20_000_004, "card");
+        let mut echo = service(19_000_001, "diag");
+        echo.build = "b2".to_owned();
         limited.timeout_ms = 300;
         limited.idempotent = true;
         limited.rule = Rule {
@@ -263,7 +292,7 @@ mod tests {
         };
         let snapshot = Snapshot {
             libraries: vec![library("card", "b1"), library("diag", "b2")],
-            services: vec![service(19_000_001, "diag"), limited],
+            services: vec![echo, limited],
         };
         assert_eq!(publish_into(&control, &snapshot, &mut entries), Ok(1));
         assert_eq!(control.node().directory_generation.load(Relaxed), 1);
@@ -310,6 +339,7 @@ mod tests {
         let old = control.services()[0].library.load(Relaxed);
         snapshot.libraries =
             vec![library("diag", "b2"), SnapshotLibrary { active: false, ..library("diag", "b1") }];
+        snapshot.services[0].build = "b2".to_owned();
         publish_into(&control, &snapshot, &mut entries).unwrap();
         let new = control.services()[0].library.load(Relaxed);
         assert_ne!(old, new);
@@ -320,14 +350,66 @@ mod tests {
     }
 
     #[test]
+    fn a_canary_is_published_beside_the_build_in_force_and_kept_while_it_is_one() {
+        let (control, mut entries) = (control(), Entries::new());
+        let canary = |share_ppm| SnapshotLibrary {
+            active: false,
+            canary: (share_ppm > 0).then_some(Canary { share_ppm, promote_after_ms: None }),
+            ..library("diag", "b2")
+        };
+        let mut snapshot = Snapshot {
+            libraries: vec![library("diag", "b1"), canary(50_000)],
+            services: vec![service(19_000_001, "diag")],
+        };
+        publish_into(&control, &snapshot, &mut entries).unwrap();
+        free_libraries(&control);
+        let row = &control.services()[0];
+        let build_at = |index: u32| control.libraries()[index as usize].read().map(|facts| facts.build);
+        assert_eq!(build_at(row.library.load(Relaxed)).as_deref(), Some("b1"));
+        assert_eq!(build_at(row.canary_library.load(Relaxed) - 1).as_deref(), Some("b2"));
+        assert_eq!(row.canary_ppm.load(Relaxed), 50_000);
+        let was_canary = row.canary_library.load(Relaxed) - 1;
+        snapshot.libraries[1] = canary(0);
+        publish_into(&control, &snapshot, &mut entries).unwrap();
+        free_libraries(&control);
+        assert_eq!((row.canary_library.load(Relaxed), row.canary_ppm.load(Relaxed)), (0, 0));
+        assert_eq!(build_at(was_canary), None);
+    }
+
+    #[test]
+    fn a_service_that_fell_back_leads_to_the_build_that_it_fell_back_to() {
+        let (control, mut entries) = (control(), Entries::new());
+        let old = SnapshotLibrary { active: false, ..library("diag", "b1") };
+        let mut fresh = service(19_000_002, "diag");
+        fresh.build = "b2".to_owned();
+        let snapshot = Snapshot {
+            libraries: vec![library("diag", "b2"), old],
+            services: vec![service(19_000_001, "diag"), fresh],
+        };
+        publish_into(&control, &snapshot, &mut entries).unwrap();
+        let build_of = |number: u32| {
+            let row = &control.services()[entries[&number].service_index as usize];
+            control.libraries()[row.library.load(Relaxed) as usize].read().map(|facts| facts.build)
+        };
+        assert_eq!(
+            (build_of(19_000_001).as_deref(), build_of(19_000_002).as_deref()),
+            (Some("b1"), Some("b2"))
+        );
+    }
+
+    #[test]
     fn what_does_not_fit_changes_nothing() {
         let (control, mut entries) = (control(), Entries::new());
         let libraries = vec![library("diag", "b1")];
         let services = (0..9).map(|index| service(19_000_001 + index, "diag")).collect();
         let error = publish_into(&control, &Snapshot { libraries, services }, &mut entries).unwrap_err();
         assert_eq!(error, PublishError::ServicesFull { numbers_count: 9, rows_count: 8 });
-        let libraries = (0..5).map(|index| library(&format!("l{index}"), "b")).collect();
-        let services = vec![service(19_000_001, "l0")];
+        let libraries = (0..5).map(|index| library(&format!("l{index}"), &format!("b{index}"))).collect();
+        let of = |index: u32| SnapshotService {
+            build: format!("b{index}"),
+            ..service(19_000_001 + index, &format!("l{index}"))
+        };
+        let services = (0..5).map(of).collect();
         let error = publish_into(&control, &Snapshot { libraries, services }, &mut entries).unwrap_err();
         assert_eq!(error, PublishError::LibrariesFull { rows_count: 4 });
         let snapshot = Snapshot { libraries: Vec::new(), services: vec![service(19_000_001, "diag")] };

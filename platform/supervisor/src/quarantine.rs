@@ -28,7 +28,7 @@ impl Quarantine {
     pub(crate) fn note(
         &mut self,
         number: ServiceNumber,
-        version: &str,
+        build: &str,
         now_ns: u64,
         rule: QuarantineRule,
     ) -> bool {
@@ -41,7 +41,7 @@ impl Quarantine {
             }
             !times.is_empty()
         });
-        let times = self.deaths.entry((number, version.to_owned())).or_default();
+        let times = self.deaths.entry((number, build.to_owned())).or_default();
         times.push_back(now_ns);
         if times.len() > DEATHS_REMEMBERED_MAX {
             times.pop_front();

@@ -9,8 +9,8 @@ use std::fmt;
 
 use gantry_message::ServiceNumber;
 use gantry_ring::{Doorbell, Owner, Recovered, Slots, recover_worker};
-use gantry_segment::{Control, ProcessRow, ProcessState};
-use gantry_sys::atomic::Ordering::{Acquire, Relaxed, Release};
+use gantry_segment::{Control, LibraryFacts, ProcessRow, ProcessState};
+use gantry_sys::atomic::Ordering::{Relaxed, Release};
 use gantry_sys::clock;
 use gantry_sys::eventfd::EventFd;
 use gantry_sys::process::{ExitState, ended_child, reap};
@@ -31,8 +31,10 @@ pub(crate) const NOTE_EXIT: u32 = 0x100;
 pub(crate) struct LastState {
     pub(crate) note: u32,
     pub(crate) service: Option<ServiceNumber>,
-    /// The version of that service, if the worker had adopted the present tables; else it is not known.
-    pub(crate) version: Option<String>,
+    /// The build of its library that ran, if a service was called.
+    pub(crate) library: Option<LibraryFacts>,
+    /// Whether that build was its library's canary.
+    pub(crate) is_canary: bool,
 }
 
 impl Supervisor {
@@ -108,7 +110,7 @@ impl Supervisor {
             ended_because,
             note = %Note(last.note),
             service,
-            version = last.version.as_deref(),
+            version = last.library.as_ref().map(|library| library.version.as_str()),
             lost_count = recovered.lost_count,
             uncommitted_count = recovered.uncommitted_count,
             "child ended"
@@ -117,7 +119,7 @@ impl Supervisor {
 
     /// Counts a death that is a service's doing, and quarantines the version that died too often.
     fn note_for_quarantine(&mut self, dead: &Running, last: &LastState) {
-        let (Some(number), Some(version)) = (last.service, &last.version) else { return };
+        let (Some(number), Some(library)) = (last.service, &last.library) else { return };
         let is_over_time =
             dead.ending.is_some_and(|ending| ending.is_killed && ending.reason == Reason::OverTime);
         if last.note == 0 && !is_over_time {
@@ -127,19 +129,24 @@ impl Supervisor {
             deaths_count: self.settings.service.quarantine_deaths,
             window: self.settings.service.quarantine_window,
         };
-        if !self.quarantine.note(number, version, clock::monotonic_ns(), rule) {
+        if last.is_canary {
+            let library = library.clone();
+            return self.note_canary_death(&library);
+        }
+        if !self.quarantine.note(number, &library.build, clock::monotonic_ns(), rule) {
             return;
         }
         self.quarantine.forget(number);
-        let (service, version) = (number.to_string(), version.clone());
+        let (service, version) = (number.to_string(), library.version.as_str());
         tracing::error!(
             service,
             version,
             deaths_count = rule.deaths_count,
             window = ?rule.window,
-            "service version quarantined: its workers died too often; `gantry service start` lifts it"
+            "service version quarantined: its workers died too often; an earlier build serves instead if there is one; \
+             `gantry service start` lifts it"
         );
-        self.quarantine_version(number, &version);
+        self.quarantine_build(number, &library.build);
     }
 
     /// Sees to it that somebody takes the place, if the node wants that.
@@ -232,14 +239,13 @@ pub(crate) fn has_been_ready(state: ProcessState) -> bool {
 fn last_state(control: &Control, row: &ProcessRow) -> LastState {
     let number = row.running_service.load(Relaxed);
     let service = ServiceNumber::new(number).ok().filter(|number| !number.is_platform());
-    let index = row.running_service_index.load(Relaxed) as usize;
-    let is_present = row.generation_served.load(Relaxed) == control.node().directory_generation.load(Acquire);
-    let version = control
-        .services()
-        .get(index)
-        .filter(|known| is_present && service.is_some() && known.number.load(Acquire) == number)
-        .map(|known| known.version.text());
-    LastState { note: row.death_note.load(Relaxed), service, version }
+    // Its row of the library table is freed only when no worker serves it, nor did when it died.
+    let ran = row.running_library.load(Relaxed).checked_sub(1).filter(|_| service.is_some());
+    let library = ran.and_then(|ran| control.libraries().get(ran as usize)?.read());
+    let known = control.services().get(row.running_service_index.load(Relaxed) as usize);
+    let canary = known.and_then(|known| known.canary_library.load(Relaxed).checked_sub(1));
+    let is_canary = library.is_some() && ran == canary;
+    LastState { note: row.death_note.load(Relaxed), service, library, is_canary }
 }
 
 /// Tells every I/O thread to look at its slots, and wakes every process of the node.
@@ -283,24 +289,33 @@ mod tests {
     use crate::testing::small_dimensions;
 
     #[test]
-    fn the_version_is_known_only_to_a_worker_that_served_the_present_tables() {
+    fn the_build_that_ran_is_told_from_the_row_of_the_library() {
         let control = Control::heap(small_dimensions()).unwrap();
         let (row, service) = (&control.processes()[2], &control.services()[3]);
+        let facts = |build: &str| LibraryFacts {
+            name: "diag".into(),
+            version: "1.2.0".into(),
+            build: build.into(),
+            file: format!("/{build}.so"),
+        };
+        control.libraries()[0].write(&facts("b1"));
+        control.libraries()[1].write(&facts("b2"));
         service.number.store(19_000_003, Relaxed);
-        service.version.set(b"1.2.0");
+        service.canary_library.store(2, Relaxed);
         row.running_service.store(19_000_003, Relaxed);
         row.running_service_index.store(3, Relaxed);
+        row.running_library.store(1, Relaxed);
         row.death_note.store(11, Relaxed);
-        control.node().directory_generation.store(4, Relaxed);
-        row.generation_served.store(4, Relaxed);
         let last = last_state(&control, row);
-        assert_eq!((last.note, last.version.as_deref()), (11, Some("1.2.0")));
+        assert_eq!((last.note, last.library, last.is_canary), (11, Some(facts("b1")), false));
         assert_eq!(last.service.map(ServiceNumber::get), Some(19_000_003));
-        row.generation_served.store(3, Relaxed);
-        assert_eq!(last_state(&control, row).version, None);
-        row.generation_served.store(4, Relaxed);
-        row.running_service_index.store(99, Relaxed);
-        assert_eq!(last_state(&control, row).version, None, "an index that names no row is no version");
+        row.running_library.store(2, Relaxed);
+        let last = last_state(&control, row);
+        assert_eq!((last.library, last.is_canary), (Some(facts("b2")), true));
+        row.running_library.store(99, Relaxed);
+        assert_eq!(last_state(&control, row).library, None, "an index that names no row is no build");
+        row.running_library.store(0, Relaxed);
+        assert_eq!(last_state(&control, row).library, None, "it died before it called the service");
         row.running_service.store(0, Relaxed);
         assert_eq!(last_state(&control, row).service, None);
     }

@@ -62,6 +62,10 @@ fn take_live(settings: &mut Settings, new: &Settings) {
     settings.service.policy = new.service.policy;
     settings.service.quarantine_deaths = new.service.quarantine_deaths;
     settings.service.quarantine_window = new.service.quarantine_window;
+    settings.service.canary_deaths = new.service.canary_deaths;
+    settings.service.canary_calls = new.service.canary_calls;
+    settings.service.canary_errors = new.service.canary_errors;
+    settings.service.canary_slowness = new.service.canary_slowness;
     settings.service.timeout = new.service.timeout;
 }
 
@@ -92,7 +96,8 @@ mod tests {
         let file = Path::new("/tmp/gantry.toml");
         let mut settings = Settings::from_text("", file).unwrap();
         let text = "[admission]\nread_threshold = 0.7\nread_resume = 0.5\nread_share = 0.6\n[service]\ntimeout = \"2s\"\n\
-            policy = \"answer\"\nquarantine_deaths = 7\nquarantine_window = \"9s\"\n[log]\nlevel = \"debug\"\n[comm]\n\
+            policy = \"answer\"\nquarantine_deaths = 7\nquarantine_window = \"9s\"\ncanary_deaths = 2\ncanary_calls = 9\n\
+            canary_errors = 0.5\ncanary_slowness = 9\n[log]\nlevel = \"debug\"\n[comm]\n\
             header_timeout = \"1s\"\nbody_timeout = \"1s\"\nidle_timeout = \"1s\"\nwrite_timeout = \"1s\"\nthreads = 2\n";
         let new = Settings::from_text(text, file).unwrap();
         take_live(&mut settings, &new);

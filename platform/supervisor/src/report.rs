@@ -223,7 +223,7 @@ fn report(death: &Death<'_>, noted: &Noted) -> Value {
         "exit": death.exit.to_string(),
         "service": death.last.service.map(|number| number.to_string()),
         "library": library,
-        "version": version.or_else(|| death.last.version.clone()),
+        "version": version.or_else(|| death.last.library.as_ref().map(|library| library.version.clone())),
         "ran_ms": noted.ran_ms,
         "request": noted.request,
         "statement": noted.statement,

@@ -18,6 +18,7 @@ use sd_notify::NotifyState;
 use serde_json::Value;
 
 use crate::admin::Admin;
+use crate::canary::Trial;
 use crate::children::{Place, Seats};
 use crate::commands::{Pending, Task};
 use crate::corruption::Corruption;
@@ -140,8 +141,10 @@ pub(crate) struct Supervisor {
     /// Commands that are answered when something has come about.
     pub(crate) pending: Vec<Pending>,
     pub(crate) quarantine: Quarantine,
-    /// Versions that are quarantined, whether or not the registry knows yet.
+    /// Builds that are quarantined, whether or not the registry knows yet.
     pub(crate) quarantined: BTreeMap<ServiceNumber, String>,
+    /// The canaries that are being compared.
+    pub(crate) trials: Vec<Trial>,
     /// What was published last.
     pub(crate) snapshot: Snapshot,
     pub(crate) phase: Phase,
@@ -277,6 +280,7 @@ impl Supervisor {
         self.admin.close_idle(&self.poller, now_ns);
         self.look_at_segments();
         self.corruption.look(self.segments.control());
+        self.judge_canaries();
         if matches!(self.phase, Phase::Serving) && now_ns >= self.next_prune_ns {
             self.next_prune_ns = after(now_ns, PRUNE_PERIOD);
             self.prune_requests();

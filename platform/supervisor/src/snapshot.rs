@@ -25,6 +25,18 @@ pub(crate) struct SnapshotLibrary {
     pub(crate) file: PathBuf,
     /// Whether this build serves.
     pub(crate) active: bool,
+    /// How it is tried, if it is a canary.
+    #[serde(default)]
+    pub(crate) canary: Option<Canary>,
+}
+
+/// How a build is tried beside the one in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub(crate) struct Canary {
+    /// The share of its services' requests that it gets, in millionths.
+    pub(crate) share_ppm: u32,
+    /// After how many milliseconds it is put into force, if it did well.
+    pub(crate) promote_after_ms: Option<u64>,
 }
 
 /// One service.

@@ -166,6 +166,7 @@ impl Supervisor {
             pending: Vec::new(),
             quarantine: Quarantine::default(),
             quarantined: BTreeMap::new(),
+            trials: Vec::new(),
             snapshot: Snapshot::default(),
             phase: Phase::Preparing,
             drain: Drain::None,
@@ -252,8 +253,10 @@ impl Supervisor {
         let control = self.segments.control();
         // What was quarantined stays so, also where the registry was not told any more.
         for row in control.services().iter().filter(|row| row.quarantined.load(Relaxed) != 0) {
-            if let Ok(number) = ServiceNumber::new(row.number.load(Acquire)) {
-                self.quarantined.insert(number, row.version.text());
+            let library = control.libraries().get(row.library.load(Relaxed) as usize);
+            let facts = library.and_then(|library| library.read());
+            if let (Ok(number), Some(facts)) = (ServiceNumber::new(row.number.load(Acquire)), facts) {
+                self.quarantined.insert(number, facts.build);
             }
         }
         let mut are_old = false;

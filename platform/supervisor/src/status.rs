@@ -134,6 +134,8 @@ impl Supervisor {
                 "build": service.build,
                 "enabled": service.enabled,
                 "quarantined": service.quarantined,
+                "fallen_back": self.is_fallen_back(service),
+                "canary": self.canary_of(service),
                 "timeout_ms": row.map(|(_, row)| row.timeout_ms.load(Relaxed)),
                 "idempotent": service.idempotent,
                 "sources": service.sources,
@@ -147,12 +149,32 @@ impl Supervisor {
         self.snapshot.services.iter().map(service).collect()
     }
 
+    /// Whether an earlier build serves it than the rest of its library.
+    fn is_fallen_back(&self, service: &crate::snapshot::SnapshotService) -> bool {
+        let mut libraries = self.snapshot.libraries.iter();
+        libraries.any(|library| {
+            library.active && library.name == service.library && library.build != service.build
+        })
+    }
+
+    fn canary_of(&self, service: &crate::snapshot::SnapshotService) -> Option<Value> {
+        let mut libraries = self.snapshot.libraries.iter().filter(|library| library.name == service.library);
+        libraries.find_map(|library| {
+            let share = f64::from(library.canary?.share_ppm) / 1_000_000.0;
+            Some(json!({ "version": library.version, "build": library.build, "share": share }))
+        })
+    }
+
     /// Adds what the node knows of a service to what the registry says of it.
     pub(crate) fn add_counters(&self, number: ServiceNumber, facts: &mut Value) {
         let control = self.segments.control();
         let Some(index) = rows_by_number(control).get(&number).copied() else { return };
         let row = &control.services()[index];
         if facts.is_object() {
+            if let Some(service) = self.snapshot.services.iter().find(|service| service.number == number) {
+                facts["fallen_back"] = Value::from(self.is_fallen_back(service));
+                facts["canary"] = Value::from(self.canary_of(service));
+            }
             facts["timeout_ms"] = Value::from(row.timeout_ms.load(Relaxed));
             facts["quarantined"] = Value::from(row.quarantined.load(Relaxed) != 0);
             facts["in_flight"] = Value::from(row.in_flight.load(Relaxed));
@@ -173,7 +195,9 @@ fn rows_by_number(control: &Control) -> BTreeMap<ServiceNumber, usize> {
 fn add_statistics(control: &Control, index: usize, facts: &mut Value) {
     let sum = |pick: fn(&gantry_segment::ServiceStatistics) -> u64| -> u64 {
         let threads = 0..control.dimensions().io_threads as usize;
-        threads.filter_map(|thread| control.statistics(thread).get(index)).map(pick).sum()
+        let both =
+            |thread| [control.statistics(thread).get(index), control.canary_statistics(thread).get(index)];
+        threads.flat_map(both).flatten().map(pick).sum()
     };
     let calls = sum(|row| row.calls.load(Relaxed));
     let latency_ns = sum(|row| row.latency_sum_ns.load(Relaxed));

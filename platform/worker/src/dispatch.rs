@@ -321,9 +321,10 @@ impl<'a> Worker<'a> {
     /// The build that this request goes to. Another may have come into force since this worker looked last, such as in
     /// place of one that kills workers: its row is written before the request could be admitted, so it is seen here.
     fn build_for(&mut self, index: usize, facts: &Facts) -> Option<Build> {
-        let control = self.segments.control();
-        let in_force = control.services().get(index)?.library.load(Ordering::Relaxed);
-        if self.libraries.build(facts.service, false).is_none_or(|build| build.row != in_force) {
+        let row = self.segments.control().services().get(index)?;
+        let in_force = row.library.load(Ordering::Relaxed);
+        let canary = row.canary_library.load(Ordering::Relaxed).checked_sub(1);
+        if !self.libraries.lead(facts.service, in_force, canary) {
             self.follow_late_change();
         }
         self.libraries.build(facts.service, facts.is_for_canary)

@@ -43,6 +43,14 @@ impl Libraries {
         Some(canary.unwrap_or(&route.in_force).clone())
     }
 
+    /// Whether the requests for a number go to the builds in these rows of the library table.
+    pub(crate) fn lead(&self, number: ServiceNumber, in_force: u32, canary: Option<u32>) -> bool {
+        let route = self.routes.get(&number);
+        route.is_some_and(|route| {
+            route.in_force.row == in_force && route.canary.as_ref().map(|canary| canary.row) == canary
+        })
+    }
+
     /// How many library versions this process holds; none is ever unloaded.
     pub(crate) fn held_count(&self) -> usize {
         self.container.held_count()
@@ -109,7 +117,8 @@ impl Libraries {
 
     /// Frees the instances of the builds that no route leads to any more.
     fn let_go(&mut self) {
-        let builds = self.routes.values().flat_map(|route| std::iter::once(&route.in_force).chain(&route.canary));
+        let builds =
+            self.routes.values().flat_map(|route| std::iter::once(&route.in_force).chain(&route.canary));
         let kept: BTreeSet<&Path> = builds.map(|build| build.instance.library().path()).collect();
         self.container.retain(|path| kept.contains(path));
         self.served.retain(|_, facts| kept.contains(Path::new(&facts.file)));

@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use gantry_tests::{Answer, Load, Node, NodeOptions, Request, tally};
 use serde_json::Value;
 
-use super::{deploy, numbers, plugin};
+use super::{deploy, numbers};
 
 const READ: u32 = 19_900_001;
 const WRITE: u32 = 29_900_001;
 
 #[track_caller]
 fn version(node: &Node, version: &str) -> PathBuf {
-    plugin(node, "versioned.c", version, &[&format!("-DVERSION=\"{version}\"")])
+    super::version(node, version, &[])
 }
 
 /// The library's name, which the plug-in gives itself.

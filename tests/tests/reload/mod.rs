@@ -1,7 +1,9 @@
 //! Libraries deployed, stopped, started and replaced while requests go on.
 
 mod back;
+mod canary;
 mod cpp;
+mod fall_back;
 mod hostile;
 mod hot;
 mod new;
@@ -16,6 +18,18 @@ use gantry_tests::{Node, Output, compile_plugin, repository_root};
 #[track_caller]
 fn plugin(node: &Node, source: &str, folder: &str, extra: &[&str]) -> PathBuf {
     compile_plugin(&repository_root().join("tests/plugins").join(source), &node.folder().join(folder), extra)
+}
+
+/// A version of the library `versioned`: a read and a write that answer with their version.
+#[track_caller]
+fn version(node: &Node, version: &str, extra: &[&str]) -> PathBuf {
+    let define = format!("-DVERSION=\"{version}\"");
+    plugin(
+        node,
+        "versioned.c",
+        &format!("{version}{}", extra.concat()),
+        &[&[define.as_str()], extra].concat(),
+    )
 }
 
 /// Runs `gantry service deploy`.

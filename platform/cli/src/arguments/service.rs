@@ -1,6 +1,7 @@
 //! `gantry service …` on the command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use gantry_message::ServiceNumber;
@@ -33,14 +34,45 @@ pub(crate) enum ServiceCommand {
     },
     /// Put a library into force in all workers.
     ///
-    /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards.
+    /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards. When it is in
+    /// force, the examples of its harmless reads are called (idempotent ones that say what they reply).
+    ///
+    /// With `--canary` the build gets a share of the requests only, by their ids, beside the build in force. It is set aside
+    /// when workers die in it, or when its errors or latency are worse (`service.canary_*` in the configuration).
     #[command(
         after_help = "Examples:\n  gantry service deploy ./libgantry_card.so\n  gantry service deploy gantry_card   (beside \
-            the binary, then in /usr/lib/gantry)"
+            the binary, then in /usr/lib/gantry)\n  gantry service deploy ./libgantry_card.so --canary 5% --promote-after 30m"
     )]
     Deploy {
         /// The file, or a bare library name.
         library: PathBuf,
+        /// Try it on this share of the requests only.
+        #[arg(long, value_name = "PERCENT", value_parser = share)]
+        canary: Option<u32>,
+        /// Put the canary into force after this time if it did well, such as 30m [default: when `promote` says so]
+        #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
+        promote_after: Option<Duration>,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Compare canaries with the builds in force beside them: calls, errors, latency, deaths of workers.
+    #[command(after_help = "Examples:\n  gantry service canary\n  gantry service canary --json")]
+    Canary,
+    /// Put the canary of a library into force for all requests.
+    #[command(after_help = "Example:\n  gantry service promote card")]
+    Promote {
+        /// The library's name.
+        name: String,
+        /// Why, for the history.
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        why: String,
+    },
+    /// Set the canary of a library aside; the build in force serves all requests again.
+    #[command(after_help = "Example:\n  gantry service abort card --why 'complaints from G4'")]
+    Abort {
+        /// The library's name.
+        name: String,
         /// Why, for the history.
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,
@@ -135,6 +167,18 @@ pub(crate) enum Language {
     Rust,
     /// C++ with CMake.
     Cpp,
+}
+
+/// `5%`, `0.5%`: in millionths.
+fn share(text: &str) -> Result<u32, String> {
+    let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
+    let ppm = percent.map(|percent| (percent * 10_000.0).round()).filter(|ppm| (1.0..=1e6).contains(ppm));
+    // The range was checked, so the cast cuts nothing.
+    ppm.map(|ppm| ppm as u32).ok_or_else(|| "write a percentage from 0.0001% to 100%, such as 5%".to_owned())
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    gantry_settings::parse_duration(text).ok_or_else(|| "write a time such as 90s, 30m or 2h".to_owned())
 }
 
 /// Checked here as where it is stored, so that a wrong one is wrong usage and asks no node.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use gantry_datasource::{Migration, migrate};
 use gantry_registry::{
-    LibraryDescription, LibraryRecord, Registry, RegistryError, ServiceDescription, ServiceKind, Snapshot,
-    hash_library, stage,
+    Canary, LibraryDescription, LibraryRecord, Registry, RegistryError, ServiceDescription, ServiceKind,
+    Snapshot, hash_library, stage,
 };
 use gantry_segment::LibraryRow;
 use gantry_service_host::{Description, MigrationDescription};
@@ -21,11 +21,12 @@ use super::signed;
 use crate::libraries;
 use crate::sources::Sources;
 
-/// Deploys the library at `path`; the build that serves already is refused.
+/// Deploys the library at `path`, or tries it on a share of the requests; the build that serves already is refused.
 pub(super) fn deploy(
     settings: &Settings,
     registry: &mut Registry,
     path: &Path,
+    canary: Option<Canary>,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let build = hash_library(path)?;
     let before = registry.snapshot()?;
@@ -35,7 +36,7 @@ pub(super) fn deploy(
     }
     signed::check(settings, path, &build)?;
     let description = probe(settings, path)?;
-    install(settings, registry, path, &build, &description)
+    install(settings, registry, path, &build, &description, canary)
 }
 
 /// Deploys a library that was deployed before, from where its name finds it; the build that serves stays as it is.
@@ -60,7 +61,7 @@ pub(super) fn reload(
             description.name
         );
     }
-    install(settings, registry, &path, &build, &description)
+    install(settings, registry, &path, &build, &description, None)
 }
 
 /// Puts an earlier build of a library into force again. It is tried out like any other, since what it needs may have gone;
@@ -72,20 +73,45 @@ pub(super) fn roll_back(
     to: Option<&str>,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let target = registry.find_rollback(name, to)?;
-    let description = probe(settings, &target.file)?;
-    let before = registry.snapshot()?;
-    check(settings, &before, &description)
-        .with_context(|| format!("{} is not taken", target.file.display()))?;
-    if hash_library(&target.file)? != target.build {
-        bail!(
-            "{} was changed since it was deployed; deploy the library from its own file",
-            target.file.display()
-        );
-    }
-    let snapshot = registry.roll_back(&deployable(&description, target.build, target.file))?;
+    let library = kept(settings, registry, target)?;
+    let snapshot = registry.roll_back(&library)?;
     let active = snapshot.library(name).context("the library was just put into force")?;
     let receipt = receipt(&snapshot, active, true);
     Ok((snapshot, receipt))
+}
+
+/// Puts the canary of a library into force.
+pub(super) fn promote(
+    settings: &Settings,
+    registry: &mut Registry,
+    name: &str,
+    build: Option<&str>,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let canary = registry.find_canary(name, build)?;
+    let library = kept(settings, registry, canary)?;
+    let snapshot = registry.promote(&library)?;
+    let active = snapshot.library(name).context("the library was just put into force")?;
+    let receipt = receipt(&snapshot, active, true);
+    Ok((snapshot, receipt))
+}
+
+/// What a build that was deployed before is, tried out anew from its staged file.
+pub(super) fn kept(
+    settings: &Settings,
+    registry: &mut Registry,
+    record: LibraryRecord,
+) -> anyhow::Result<LibraryDescription> {
+    let description = probe(settings, &record.file)?;
+    let before = registry.snapshot()?;
+    check(settings, &before, &description)
+        .with_context(|| format!("{} is not taken", record.file.display()))?;
+    if hash_library(&record.file)? != record.build {
+        bail!(
+            "{} was changed since it was deployed; deploy the library from its own file",
+            record.file.display()
+        );
+    }
+    Ok(deployable(&description, record.build, record.file))
 }
 
 /// Tries a library out.
@@ -100,6 +126,7 @@ pub(super) fn install(
     path: &Path,
     build: &str,
     description: &Description,
+    canary: Option<Canary>,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let before = registry.snapshot()?;
     check(settings, &before, description).with_context(|| format!("{} is not taken", path.display()))?;
@@ -113,9 +140,14 @@ pub(super) fn install(
         bail!("the path {} is too long; choose a shorter node.state_dir", staged.file.display());
     }
     migrate_tables(settings, description)?;
-    let snapshot = registry.deploy(&deployable(description, staged.build, staged.file))?;
-    let active = snapshot.library(&description.name).context("the library was just deployed")?;
-    let receipt = receipt(&snapshot, active, true);
+    let library = deployable(description, staged.build, staged.file);
+    let snapshot = match canary {
+        Some(canary) => registry.begin_canary(&library, &canary)?,
+        None => registry.deploy(&library)?,
+    };
+    let mut builds = snapshot.libraries.iter().filter(|known| known.name == library.name);
+    let deployed = builds.find(|known| known.build == library.build).context("it was just deployed")?;
+    let receipt = receipt(&snapshot, deployed, true);
     Ok((snapshot, receipt))
 }
 
@@ -195,6 +227,7 @@ fn receipt(snapshot: &Snapshot, library: &LibraryRecord, changed: bool) -> Value
         "version": library.version,
         "build": library.build,
         "changed": changed,
+        "canary": library.canary,
         "services": services.map(|service| service.number).collect::<Vec<u32>>(),
     })
 }
@@ -278,11 +311,11 @@ mod tests {
         let path = library(folder.path(), "one");
         let build = hash_library(&path).unwrap();
         let described = description("x", 20_100_001, "main");
-        let (snapshot, receipt) = install(&settings, &mut registry, &path, &build, &described).unwrap();
+        let (snapshot, receipt) = install(&settings, &mut registry, &path, &build, &described, None).unwrap();
         assert_eq!(receipt["services"], json!([20_100_001]));
         let active = snapshot.library("x").unwrap();
         assert!(active.file.starts_with(settings.node.state_dir.join("libraries")) && active.file.is_file());
-        let error = deploy(&settings, &mut registry, &path).unwrap_err().to_string();
+        let error = deploy(&settings, &mut registry, &path, None).unwrap_err().to_string();
         assert!(error.contains("already deployed"), "{error}");
     }
 
@@ -293,7 +326,7 @@ mod tests {
         let mut registry = super::super::open(&settings).unwrap();
         let path = library(folder.path(), "one");
         let described = description("x", 20_100_001, "main");
-        let error = install(&settings, &mut registry, &path, &"0".repeat(64), &described).unwrap_err();
+        let error = install(&settings, &mut registry, &path, &"0".repeat(64), &described, None).unwrap_err();
         assert!(error.to_string().contains("changed while"), "{error}");
         assert!(registry.snapshot().unwrap().services.is_empty());
     }
@@ -305,14 +338,15 @@ mod tests {
         let mut registry = super::super::open(&settings).unwrap();
         let path = library(folder.path(), "one");
         let build = hash_library(&path).unwrap();
-        install(&settings, &mut registry, &path, &build, &description("x", 20_100_001, "main")).unwrap();
+        install(&settings, &mut registry, &path, &build, &description("x", 20_100_001, "main"), None)
+            .unwrap();
         let other = library(folder.path(), "two");
         let build = hash_library(&other).unwrap();
         for (name, source, words) in
             [("y", "main", "belongs to library x"), ("x", "elsewhere", "[data.elsewhere]")]
         {
             let described = description(name, 20_100_001, source);
-            let error = install(&settings, &mut registry, &other, &build, &described).unwrap_err();
+            let error = install(&settings, &mut registry, &other, &build, &described, None).unwrap_err();
             assert!(format!("{error:#}").contains(words), "{error:#}");
         }
         let staged = std::fs::read_dir(settings.node.state_dir.join("libraries")).unwrap().count();

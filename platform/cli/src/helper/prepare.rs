@@ -77,7 +77,7 @@ fn deploy_if_new(settings: &Settings, registry: &mut Registry, library: &Library
         // Another build of it serves; putting this one into force is the operator's decision (`service reload`).
         return Ok(());
     }
-    install(settings, registry, &path, &build, &description)?;
+    install(settings, registry, &path, &build, &description, None)?;
     Ok(())
 }
 

@@ -2,6 +2,7 @@ use super::*;
 use crate::children::{COMM, READ_WORKER};
 use crate::testing::small_dimensions;
 use gantry_message::ServiceNumber;
+use gantry_segment::LibraryFacts;
 use gantry_sys::process::PidFd;
 
 const RUNNING: u64 = 9 << 32 | 4;
@@ -37,7 +38,8 @@ fn dead(ending: Option<Ending>) -> Running {
 
 fn last(note: u32, service: Option<u32>) -> LastState {
     let service = service.map(|number| ServiceNumber::new(number).unwrap());
-    LastState { note, service, version: Some("1.0".into()) }
+    let library = Some(LibraryFacts { version: "1.0".into(), ..LibraryFacts::default() });
+    LastState { note, service, library, is_canary: false }
 }
 
 fn killed(reason: Reason) -> Option<Ending> {

@@ -1,0 +1,107 @@
+use super::*;
+use gantry_segment::ServiceStatistics;
+use gantry_settings::Settings;
+use gantry_sys::atomic::Ordering::Relaxed;
+use std::path::Path;
+
+const MS: u64 = 1_000_000;
+
+fn rule() -> ServiceSettings {
+    Settings::from_text("", Path::new("/tmp/gantry.toml")).unwrap().service
+}
+
+/// `calls` answers, `errors` of them bad, each after `latency_ns`.
+fn figures(calls: u64, errors: u64, latency_ns: u64) -> Figures {
+    let row = ServiceStatistics::default();
+    row.calls.store(calls, Relaxed);
+    row.errors.store(errors, Relaxed);
+    (0..calls).for_each(|_| row.record_latency(latency_ns));
+    let mut figures = Figures::default();
+    figures.add(&row);
+    figures
+}
+
+fn trial(deaths_count: u32, promote_after: Option<Duration>) -> Trial {
+    Trial {
+        library: "card".into(),
+        version: "2".into(),
+        build: "b2".into(),
+        share_ppm: 50_000,
+        promote_after,
+        began_ns: 0,
+        deaths_count,
+        before: BTreeMap::new(),
+        is_ending: false,
+    }
+}
+
+fn verdict(trial: &Trial, in_force: Figures, canary: Figures) -> Verdict {
+    let number = ServiceNumber::new(20_000_004).unwrap();
+    trial.verdict(&BTreeMap::from([(number, Pair { in_force, canary })]), &rule(), 60_000 * MS)
+}
+
+fn abort_reason(verdict: Verdict) -> String {
+    match verdict {
+        Verdict::Abort { why } => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_canary_that_does_as_well_goes_on_until_its_time_has_come() {
+    let fine = || (figures(1_000, 3, 2 * MS), figures(200, 1, 3 * MS));
+    let (old, new) = fine();
+    assert_eq!(verdict(&trial(0, None), old, new), Verdict::GoOn);
+    let (old, new) = fine();
+    assert_eq!(verdict(&trial(0, Some(Duration::from_secs(61))), old, new), Verdict::GoOn);
+    let (old, new) = fine();
+    assert_eq!(verdict(&trial(0, Some(Duration::from_secs(60))), old, new), Verdict::Promote);
+    let few = (figures(1_000, 0, MS), figures(99, 0, MS));
+    assert_eq!(
+        verdict(&trial(0, Some(Duration::from_secs(60))), few.0, few.1),
+        Verdict::GoOn,
+        "too few calls"
+    );
+}
+
+#[test]
+fn a_dead_worker_is_enough() {
+    let why = abort_reason(verdict(&trial(1, None), Figures::default(), Figures::default()));
+    assert!(why.contains("1 workers died"), "{why}");
+}
+
+#[test]
+fn errors_count_above_those_of_the_build_in_force() {
+    let old = || figures(1_000, 50, MS);
+    assert_eq!(
+        verdict(&trial(0, None), old(), figures(100, 6, MS)),
+        Verdict::GoOn,
+        "6 % are not 1 % above 5 %"
+    );
+    let why = abort_reason(verdict(&trial(0, None), old(), figures(100, 7, MS)));
+    assert!(why.contains("service 20000004") && why.contains("7.00 %") && why.contains("5.00 %"), "{why}");
+    assert_eq!(verdict(&trial(0, None), old(), figures(99, 99, MS)), Verdict::GoOn, "too few to tell");
+}
+
+#[test]
+fn slowness_counts_by_comparison_and_not_below_some_milliseconds() {
+    assert_eq!(verdict(&trial(0, None), figures(500, 0, 100_000), figures(500, 0, 4 * MS)), Verdict::GoOn);
+    assert_eq!(verdict(&trial(0, None), figures(500, 0, 10 * MS), figures(500, 0, 25 * MS)), Verdict::GoOn);
+    let why = abort_reason(verdict(&trial(0, None), figures(500, 0, 10 * MS), figures(500, 0, 40 * MS)));
+    assert!(why.contains("95 %"), "{why}");
+    assert_eq!(
+        verdict(&trial(0, None), Figures::default(), figures(500, 0, 40 * MS)),
+        Verdict::GoOn,
+        "nothing to compare"
+    );
+}
+
+#[test]
+fn what_was_there_before_is_taken_off_and_refusals_are_not_served() {
+    let mut now = figures(300, 30, MS);
+    now.take_off(&figures(100, 10, MS));
+    assert_eq!(now, figures(200, 20, MS));
+    now.refusals = 50;
+    assert_eq!(now.served(), 150);
+    assert_eq!(Figures::default().quantile_ns(0.5), None);
+}

@@ -1,0 +1,117 @@
+//! A version that kills workers again and again leaves the number that it kills with to the last good one.
+
+use gantry_tests::{Client, Node, NodeOptions, until};
+use serde_json::Value;
+
+use super::{deploy, version};
+
+const READ: u32 = 19_900_001;
+const WRITE: u32 = 29_900_001;
+
+fn node() -> Node {
+    Node::start(NodeOptions::small().set("service.quarantine_deaths", 2).set("workers.write", 2))
+}
+
+/// Calls with a body that kills, until the build that dies of it is out of service: until something else answers.
+#[track_caller]
+fn kill_until_another_serves(client: &mut Client) -> String {
+    let mut deaths_count = 0;
+    until("another build serves, or none", || {
+        let reply = client.call(WRITE, "abort");
+        match reply.status {
+            302 => deaths_count += 1,
+            303 => {}
+            0 => return Some(reply.text()),
+            status => panic!("answered {status}"),
+        }
+        assert!(deaths_count <= 2, "{deaths_count} workers died for a quarantine after two");
+        None
+    })
+}
+
+#[track_caller]
+fn listed(node: &Node, number: u32) -> Value {
+    let services = node.gantry(&["service", "list", "--json"]).expect_code(0).json();
+    let mut services = services.as_array().into_iter().flatten().cloned();
+    services.find(|service| service["number"] == number).expect("it is listed")
+}
+
+#[test]
+fn number_goes_back_to_the_last_good_build_alone_until_it_is_started() {
+    let mut node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    deploy(&node, &version(&node, "1.1", &["-DABORTS"])).expect_code(0);
+    let mut client = node.client();
+    assert_eq!(client.call(WRITE, "0").done().text(), "1.1");
+    assert_eq!(kill_until_another_serves(&mut client), "1.0");
+    // The other numbers of the library are not touched, whichever worker runs them.
+    for _ in 0..20 {
+        assert_eq!(client.call(READ, "0").done().text(), "1.1");
+        assert_eq!(client.call(WRITE, "abort").done().text(), "1.0", "harmless there");
+    }
+    let (write, read) = (listed(&node, WRITE), listed(&node, READ));
+    assert_eq!((&write["version"], &write["fallen_back"]), (&"1.0".into(), &true.into()));
+    assert_eq!((&read["version"], &read["fallen_back"]), (&"1.1".into(), &false.into()));
+    assert!(node.gantry(&["service", "list"]).expect_code(0).text().contains("fallen back"));
+    let shown = node.gantry(&["service", "show", &WRITE.to_string()]).expect_code(0).text();
+    assert!(
+        shown.contains("fallback") && shown.contains("died too often") && shown.contains("by platform"),
+        "{shown}"
+    );
+
+    node.stop();
+    node.run();
+    assert_eq!(node.client().call(WRITE, "0").done().text(), "1.0", "a restart keeps it");
+    node.gantry(&["service", "start", &WRITE.to_string()]).expect_code(0);
+    assert_eq!(node.client().call(WRITE, "0").done().text(), "1.1");
+    assert_eq!(listed(&node, WRITE)["fallen_back"], false);
+    assert_eq!(kill_until_another_serves(&mut node.client()), "1.0", "it is watched as before");
+
+    deploy(&node, &version(&node, "1.2", &[])).expect_code(0);
+    for number in [READ, WRITE] {
+        assert_eq!(node.client().call(number, "0").done().text(), "1.2", "the next build serves everything");
+    }
+}
+
+#[test]
+fn build_that_is_no_better_is_passed_over_until_none_is_left() {
+    let node = node();
+    for number in ["1.0", "1.1", "1.2"] {
+        deploy(&node, &version(&node, number, if number == "1.0" { &[] } else { &["-DABORTS"] }))
+            .expect_code(0);
+    }
+    let mut client = node.client();
+    // Two deaths each of 1.2 and of 1.1.
+    until("1.0 serves", || match client.call(WRITE, "abort").status {
+        302 | 303 => None,
+        status => Some(assert_eq!(status, 0)),
+    });
+    assert_eq!(client.call(WRITE, "0").done().text(), "1.0");
+    let history = node.gantry(&["service", "show", &WRITE.to_string(), "--json"]).expect_code(0).json();
+    let fallbacks: Vec<&Value> = history["history"].as_array().into_iter().flatten().collect();
+    let versions: Vec<_> = fallbacks
+        .iter()
+        .filter(|event| event["action"] == "fallback")
+        .map(|event| &event["version"])
+        .collect();
+    assert_eq!(versions, ["1.0", "1.1"]);
+}
+
+#[test]
+fn build_whose_file_is_gone_cannot_take_over_and_the_service_is_quarantined() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    deploy(&node, &version(&node, "1.1", &["-DABORTS"])).expect_code(0);
+    let folder = node.state_folder().join("libraries");
+    let old = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let old: Vec<_> = old.filter(|path| path.to_string_lossy().contains("versioned-1.0")).collect();
+    assert_eq!(old.len(), 1);
+    std::fs::remove_file(&old[0]).unwrap();
+    let mut client = node.client();
+    for _ in 0..2 {
+        client.call(WRITE, "abort").expect_status(302);
+    }
+    until("the registry says so", || (listed(&node, WRITE)["quarantined"] == true).then_some(()));
+    client.call(WRITE, "0").expect_status(303);
+    assert_eq!(client.call(READ, "0").done().text(), "1.1");
+}
