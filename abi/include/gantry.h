@@ -28,12 +28,13 @@
 #define GANTRY_TEXT(literal) { (literal), sizeof(literal) - 1 }
 
 // Ids of the interfaces, for get_interface: GantrySql, GantrySerial, GantryLog,
-// GantryDocument (since 1.1).
+// GantryDocument (since 1.1), GantryCalls (since 1.2).
 #define GANTRY_INTERFACE_SQL "gantry.sql/1"
 #define GANTRY_INTERFACE_SERIAL "gantry.serial/1"
 #define GANTRY_INTERFACE_LOG "gantry.log/1"
 #define GANTRY_INTERFACE_DOCUMENT "gantry.document/1"
-// Reserved; no platform of ABI 1.1 has it.
+#define GANTRY_INTERFACE_CALL "gantry.call/1"
+// Reserved; no platform of ABI 1.2 has it.
 #define GANTRY_INTERFACE_CACHE "gantry.cache/1"
 
 // One call that is running. Opaque. Valid only until the library's function returns, and only on the
@@ -65,7 +66,7 @@ typedef struct GantryDocuments GantryDocuments;
 #define GANTRY_ABI_MAJOR 1
 
 // Minor version of this contract. A library of a higher minor version is refused; a lower one loads.
-#define GANTRY_ABI_MINOR 1
+#define GANTRY_ABI_MINOR 2
 
 // The service only reads. Its requests go to the read queue.
 #define GANTRY_KIND_READ 1
@@ -85,6 +86,9 @@ typedef struct GantryDocuments GantryDocuments;
 
 // Most data sources that one service names.
 #define GANTRY_SOURCES_MAX 16
+
+// Most members of its configuration that one service names.
+#define GANTRY_SETTINGS_MAX 64
 
 // Most migrations in one library.
 #define GANTRY_MIGRATIONS_MAX 1024
@@ -208,6 +212,25 @@ typedef struct GantryDocuments GantryDocuments;
 // Makes an index over the keys of the one document in `documents`; nothing happens if it is there. Options:
 // `name`, `unique`, `sparse`, `partialFilterExpression`, `expireAfterSeconds`.
 #define GANTRY_DOCUMENT_CREATE_INDEX 9
+
+// What `call` answers: done, and `reply` is the reply.
+#define GANTRY_CALL_DONE 0
+
+// What `call` answers: a business error; `last_error` tells it.
+#define GANTRY_CALL_BUSINESS 1
+
+// What `call` answers: the service failed.
+#define GANTRY_CALL_FAILED 2
+
+// What `call` answers: this worker has no such service, or it is stopped or quarantined.
+#define GANTRY_CALL_UNKNOWN 3
+
+// What `call` answers: not allowed: a read that calls a write, a service that is in the middle of a call,
+// or too many calls inside each other.
+#define GANTRY_CALL_REFUSED 4
+
+// Most calls inside each other, the caller's own included.
+#define GANTRY_CALL_DEPTH_MAX 8
 
 // What a function of the contract answers: one of `GANTRY_OK`, `GANTRY_BUSINESS`, `GANTRY_FAILED`,
 // `GANTRY_END`, `GANTRY_PANICKED`. A caller treats every other number as `GANTRY_FAILED`.
@@ -348,6 +371,13 @@ typedef struct GantryService {
     GantryCallFn call;
     // Frees an instance. Not null.
     GantryDestroyFn destroy;
+    // Names of the members of its configuration (`[service.NAME]`) that it cannot do without, such as
+    // `charset`. The platform refuses the library where one is missing. Since ABI 1.2.
+    const struct GantryText *settings;
+    // Number of names at `settings`, 0 to `GANTRY_SETTINGS_MAX`. Since ABI 1.2.
+    uint32_t settings_count;
+    // 0. Since ABI 1.2.
+    uint32_t reserved;
 } GantryService;
 
 // One step of the schema of a library's own tables.
@@ -607,6 +637,33 @@ typedef struct GantryDocument {
     // failure in this call.
     GantryCode (*last_error)(struct GantryCall *call, struct GantrySqlError *error);
 } GantryDocument;
+
+// The table of `gantry.call/1`. Since ABI 1.2.
+//
+// Thread: that of the call. Ownership: the platform's. Lifetime: until the process ends. No function
+// pointer in it is null.
+typedef struct GantryCalls {
+    // Size of this struct as the platform was compiled, in bytes.
+    uint32_t struct_bytes;
+    // 0.
+    uint32_t reserved;
+    // Calls the service `number` with `body`, and stores where its reply is in `reply` unless that is
+    // null. The reply lives until the next `call` of the same call or its end.
+    //
+    // The service runs at once, on this thread, in the same transaction, for the same caller and request
+    // id, and with the time that the request has left: blocks at most for that. What it does takes effect
+    // with the request or not at all; if a service of kind write or other does not end with
+    // `GANTRY_CALL_DONE`, the request cannot succeed any more. Rules, queues and counters are those of the
+    // request. Returns `GANTRY_CALL_DONE` or another of `GANTRY_CALL_…`.
+    uint32_t (*call)(struct GantryCall *call,
+                     uint32_t number,
+                     struct GantryBytes body,
+                     struct GantryBytes *reply);
+    // Why the last `call` did not end with `GANTRY_CALL_DONE`, for people. After `GANTRY_CALL_BUSINESS` the
+    // error's code and field (may be empty) are stored in `code` and `field`, unless those are null. The
+    // texts live until the next `call`.
+    struct GantryText (*last_error)(struct GantryCall *call, struct GantryText *code, struct GantryText *field);
+} GantryCalls;
 
 // The one symbol that a library exports, by the name `gantry_service_entry`.
 //

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use crate::bytes::GantryText;
+use crate::call::{self, CallError};
 use crate::error::{SerialError, SerialErrorKind, ServiceError};
 use crate::host::GantryCall;
 use crate::lent::Lent;
@@ -126,6 +127,20 @@ impl<'call> Context<'call> {
         let mut serials = Vec::new();
         self.draw(kind, count, |text| serials.push(text.to_owned()))?;
         Ok(serials)
+    }
+
+    /// Calls another service in this worker and gives its reply.
+    ///
+    /// It runs at once, in the same transaction, for the same caller and request id, and within the time left: what it
+    /// does takes effect with this request or not at all. When a service of kind write gives an error, this request cannot
+    /// succeed any more: pass the error on. A read may call reads only; no service is called inside its own call; at
+    /// most 8 calls are inside each other.
+    ///
+    /// # Errors
+    /// See [`CallError`]; with `?` a business error is passed on to the caller as it is.
+    pub fn call(&mut self, number: u32, body: &[u8]) -> Result<Vec<u8>, CallError> {
+        // SAFETY: `call` is valid during `'call`.
+        unsafe { call::call(self.lent.calls, self.call, number, body) }
     }
 
     /// Writes a record to the platform's log, with the service, the caller and the request id.

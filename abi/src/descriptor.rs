@@ -11,7 +11,7 @@ pub const GANTRY_MAGIC: u64 = 0x4F53_5952_544E_4147;
 /// Major version of this contract. A library of another major version is refused.
 pub const GANTRY_ABI_MAJOR: u16 = 1;
 /// Minor version of this contract. A library of a higher minor version is refused; a lower one loads.
-pub const GANTRY_ABI_MINOR: u16 = 1;
+pub const GANTRY_ABI_MINOR: u16 = 2;
 
 /// The service only reads. Its requests go to the read queue.
 pub const GANTRY_KIND_READ: u32 = 1;
@@ -28,6 +28,8 @@ pub const GANTRY_FLAG_IDEMPOTENT: u32 = 1;
 pub const GANTRY_SERVICES_MAX: u32 = 1024;
 /// Most data sources that one service names.
 pub const GANTRY_SOURCES_MAX: u32 = 16;
+/// Most members of its configuration that one service names.
+pub const GANTRY_SETTINGS_MAX: u32 = 64;
 /// Most migrations in one library.
 pub const GANTRY_MIGRATIONS_MAX: u32 = 1024;
 
@@ -105,6 +107,13 @@ pub struct GantryService {
     pub call: GantryCallFn,
     /// Frees an instance. Not null.
     pub destroy: GantryDestroyFn,
+    /// Names of the members of its configuration (`[service.NAME]`) that it cannot do without, such as
+    /// `charset`. The platform refuses the library where one is missing. Since ABI 1.2.
+    pub settings: *const GantryText,
+    /// Number of names at `settings`, 0 to `GANTRY_SETTINGS_MAX`. Since ABI 1.2.
+    pub settings_count: u32,
+    /// 0. Since ABI 1.2.
+    pub reserved: u32,
 }
 
 /// One step of the schema of a library's own tables.

@@ -40,7 +40,7 @@
 /// # fn main() {}
 /// ```
 ///
-/// `build`, after `version`, `timeout_ms`, `idempotent`, `example` and `example_reply` may be left
+/// `build`, after `version`, `timeout_ms`, `idempotent`, `example`, `example_reply` and `settings` may be left
 /// out, the rest may not; the order is fixed. `migrations` are made by
 /// [`migration`](crate::migration). Panics of a service are caught at the border and become 306.
 #[macro_export]
@@ -60,6 +60,7 @@ macro_rules! export_library {
             description: $description:expr,
             $(example: $example:expr,)?
             $(example_reply: $example_reply:expr,)?
+            $(settings: [$($setting:expr),* $(,)?],)?
             sources: [$($source:expr),* $(,)?] $(,)?
         }),+ $(,)?] $(,)?
     ) => {
@@ -78,6 +79,11 @@ macro_rules! export_library {
                         static SOURCES: &[$crate::export::SourceName] =
                             &[$($crate::export::SourceName::new($source)),*];
                         SOURCES
+                    },
+                    settings: {
+                        static SETTINGS: &[$crate::export::SourceName] =
+                            &[$($($crate::export::SourceName::new($setting)),*)?];
+                        SETTINGS
                     },
                 }),
             )+];
@@ -120,9 +126,10 @@ pub struct Described {
     pub example: &'static str,
     pub example_reply: &'static str,
     pub sources: &'static [SourceName],
+    pub settings: &'static [SourceName],
 }
 
-/// The name of a data source, as it lies in a descriptor.
+/// The name of a data source or of a member of the configuration, as it lies in a descriptor.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct SourceName(GantryText);
@@ -161,6 +168,9 @@ pub const fn service<S: Service>(described: Described) -> GantryService {
         create: Some(border::create::<S>),
         call: Some(border::call::<S>),
         destroy: Some(border::destroy::<S>),
+        settings: described.settings.as_ptr().cast(),
+        settings_count: described.settings.len() as u32,
+        reserved: 0,
     }
 }
 

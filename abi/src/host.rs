@@ -89,5 +89,7 @@ pub const GANTRY_INTERFACE_SERIAL: &str = "gantry.serial/1";
 pub const GANTRY_INTERFACE_LOG: &str = "gantry.log/1";
 /// Id of the interface to document data sources: `GantryDocument`. Since ABI 1.1.
 pub const GANTRY_INTERFACE_DOCUMENT: &str = "gantry.document/1";
+/// Id of the interface to other services: `GantryCalls`. Since ABI 1.2.
+pub const GANTRY_INTERFACE_CALL: &str = "gantry.call/1";
 /// Reserved for the interface to caches; no platform of ABI 1.0 has it.
 pub const GANTRY_INTERFACE_CACHE: &str = "gantry.cache/1";

@@ -3,9 +3,11 @@
 use std::ffi::c_void;
 
 use crate::bytes::GantryText;
+use crate::call_table::GantryCalls;
 use crate::descriptor::GANTRY_ABI_MAJOR;
 use crate::host::{
-    GANTRY_INTERFACE_LOG, GANTRY_INTERFACE_SERIAL, GANTRY_INTERFACE_SQL, GantryCall, GantryHost,
+    GANTRY_INTERFACE_CALL, GANTRY_INTERFACE_LOG, GANTRY_INTERFACE_SERIAL, GANTRY_INTERFACE_SQL, GantryCall,
+    GantryHost,
 };
 use crate::log_table::GantryLog;
 use crate::serial_table::GantrySerial;
@@ -21,6 +23,7 @@ pub(crate) struct Lent {
     pub(crate) sql: Option<&'static GantrySql>,
     pub(crate) serial: Option<&'static GantrySerial>,
     pub(crate) log: Option<&'static GantryLog>,
+    pub(crate) calls: Option<&'static GantryCalls>,
     #[cfg(feature = "document")]
     pub(crate) document: Option<&'static GantryDocument>,
 }
@@ -48,6 +51,8 @@ impl Lent {
         let serial = unsafe { table(host, GANTRY_INTERFACE_SERIAL) };
         // SAFETY: the platform's table under this id is a `GantryLog`.
         let log = unsafe { table(host, GANTRY_INTERFACE_LOG) };
+        // SAFETY: the platform's table under this id is a `GantryCalls`.
+        let calls = unsafe { table(host, GANTRY_INTERFACE_CALL) };
         #[cfg(feature = "document")]
         // SAFETY: the platform's table under this id is a `GantryDocument`.
         let document = unsafe { table(host, GANTRY_INTERFACE_DOCUMENT) };
@@ -56,6 +61,7 @@ impl Lent {
             sql,
             serial,
             log,
+            calls,
             #[cfg(feature = "document")]
             document,
         })

@@ -11,6 +11,7 @@
 //! [`export_library!`] does the rest:
 //!
 //! - [`Context`]: what is lent during a call: reply, [`Sql`], serials, log, time left;
+//! - [`Context::call`]: another service, in the same transaction;
 //! - [`ServiceError`]: a business error that the caller is told, or a failure;
 //! - `Documents` (feature `document`): document data sources, with `bson`;
 //! - `json` (feature `json`): members of a JSON request, with errors that name them.
@@ -20,6 +21,7 @@
 //! See [`export_library!`] for a whole library, and `README.md` for which change is compatible.
 
 pub mod bytes;
+pub mod call_table;
 pub mod descriptor;
 pub mod document_table;
 pub mod host;
@@ -29,6 +31,7 @@ pub mod sql_table;
 pub mod status;
 
 mod border;
+mod call;
 mod context;
 #[cfg(feature = "document")]
 mod document;
@@ -46,6 +49,7 @@ mod value;
 
 #[cfg(feature = "document")]
 pub use bson;
+pub use call::CallError;
 pub use context::Context;
 pub use descriptor::{GantryLibrary, GantryMigration, GantryService, Kind, migration};
 #[cfg(feature = "document")]

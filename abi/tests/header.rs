@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The files with what crosses the border, in the order in which the header shows it.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "src/bytes.rs",
     "src/status.rs",
     "src/host.rs",
@@ -14,6 +14,7 @@ const SOURCES: [&str; 8] = [
     "src/serial_table.rs",
     "src/log_table.rs",
     "src/document_table.rs",
+    "src/call_table.rs",
 ];
 
 /// The beginning of a file of checks that the C or C++ compiler runs.
@@ -67,6 +68,7 @@ fn interface_ids_are_the_same_on_both_sides() {
         ("SQL", host::GANTRY_INTERFACE_SQL),
         ("SERIAL", host::GANTRY_INTERFACE_SERIAL),
         ("LOG", host::GANTRY_INTERFACE_LOG),
+        ("CALL", host::GANTRY_INTERFACE_CALL),
         ("DOCUMENT", host::GANTRY_INTERFACE_DOCUMENT),
         ("CACHE", host::GANTRY_INTERFACE_CACHE),
     ] {
@@ -94,6 +96,7 @@ fn compile(compiler: &str, arguments: &[&str], file: &str, text: &str) {
 /// Sizes and offsets as the Rust side has them, as checks for the C compiler.
 fn layout_checks() -> String {
     use gantry_abi::bytes::{GantryBytes, GantryText};
+    use gantry_abi::call_table::GantryCalls;
     use gantry_abi::document_table::{GantryDocument, GantryDocumentAnswer, GantryDocumentCommand};
     use gantry_abi::host::GantryHost;
     use gantry_abi::log_table::GantryLog;
@@ -114,7 +117,7 @@ fn layout_checks() -> String {
         GantryText { data bytes }
         GantryBytes { data bytes }
         GantryLibrary { struct_bytes abi_major abi_minor magic name version build services_count migrations_count services migrations }
-        GantryService { struct_bytes number kind timeout_ms flags sources_count name description example example_reply sources create call destroy }
+        GantryService { struct_bytes number kind timeout_ms flags sources_count name description example example_reply sources create call destroy settings settings_count reserved }
         GantryMigration { struct_bytes version source schema sql }
         GantryHost { struct_bytes abi_major abi_minor platform get_interface request caller request_id number
             time_left_ns is_cancelled reply_reserve reply_commit business_error fail }
@@ -123,6 +126,7 @@ fn layout_checks() -> String {
         GantrySql { struct_bytes execute query rows_columns rows_next rows_value rows_close last_error }
         GantrySerial { struct_bytes next last_message }
         GantryLog { struct_bytes is_enabled write }
+        GantryCalls { struct_bytes reserved call last_error }
         GantryDocumentCommand { struct_bytes operation source collection filter documents options documents_max reserved }
         GantryDocumentAnswer { struct_bytes count matched modified documents }
         GantryDocument { struct_bytes source_kind run documents_next documents_close last_error }

@@ -152,10 +152,10 @@ const GantryText sources[] = {GANTRY_TEXT("main")};
 const GantryService services[] = {
     {sizeof(GantryService), 19100001, GANTRY_KIND_READ, 0, GANTRY_FLAG_IDEMPOTENT, 0, GANTRY_TEXT("cpp.reverse"),
      GANTRY_TEXT("Replies the bytes it is sent, in reverse order."), GANTRY_TEXT("abc"), GANTRY_TEXT("cba"),
-     nullptr, create, reverse, destroy},
+     nullptr, create, reverse, destroy, nullptr, 0, 0},
     {sizeof(GantryService), 29100001, GANTRY_KIND_WRITE, 0, 0, 1, GANTRY_TEXT("cpp.note"),
      GANTRY_TEXT("Keeps a note and gives the number of notes."), GANTRY_TEXT("hello"),
-     GANTRY_TEXT("{\"count\":1}"), sources, create, note, destroy},
+     GANTRY_TEXT("{\"count\":1}"), sources, create, note, destroy, nullptr, 0, 0},
 };
 
 const GantryMigration migrations[] = {

@@ -20,10 +20,10 @@
 #endif
 
 #define SERVICE                                                                                                \
-    {sizeof(GantryService) - (BROKEN == 2 ? 8 : 0), BROKEN == 4 ? 9999999 : 39100016,                          \
+    {sizeof(GantryService) - (BROKEN == 2 ? 24 : 0), BROKEN == 4 ? 9999999 : 39100016,                          \
      BROKEN == 5 ? 9 : GANTRY_KIND_OTHER, 0, 0, BROKEN == 12 ? 17 : 0, GANTRY_TEXT("hostile.bad_descriptor"),  \
      GANTRY_TEXT("Hostile."), GANTRY_TEXT(""), GANTRY_TEXT(""), NULL, create_well,                             \
-     BROKEN == 6 ? NULL : call_well, destroy_well}
+     BROKEN == 6 ? NULL : call_well, destroy_well, NULL, 0, 0}
 
 static const GantryService services[] = {SERVICE, SERVICE};
 static const GantryLibrary library = {sizeof(GantryLibrary),

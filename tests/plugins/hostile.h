@@ -38,7 +38,7 @@ static UNUSED void destroy_well(void *instance, GantryCall *call) {
     static const GantryService services[] = {{sizeof(GantryService), number, kind, 0, 0, 0,                    \
                                               GANTRY_TEXT("hostile." name), GANTRY_TEXT("Hostile."),           \
                                               GANTRY_TEXT(""), GANTRY_TEXT(""), NULL, create, call,            \
-                                              destroy_well}};                                                  \
+                                              destroy_well, NULL, 0, 0}};                                       \
     static const GantryLibrary library = {sizeof(GantryLibrary),                                               \
                                           major,                                                               \
                                           GANTRY_ABI_MINOR,                                                    \

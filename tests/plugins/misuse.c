@@ -150,7 +150,7 @@ static const GantryText sources[] = {GANTRY_TEXT("main")};
 static const GantryService services[] = {
     {sizeof(GantryService), 39100002, GANTRY_KIND_OTHER, 0, 0, 1, GANTRY_TEXT("hostile.misuse"),
      GANTRY_TEXT("Breaks rules of the contract."), GANTRY_TEXT("c"), GANTRY_TEXT(""), sources, create, call,
-     destroy_well}};
+     destroy_well, NULL, 0, 0}};
 static const GantryLibrary library = {
     sizeof(GantryLibrary), GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR, GANTRY_MAGIC, GANTRY_TEXT("hostile_misuse"),
     GANTRY_TEXT("1.0.0"),  GANTRY_TEXT(""),  1,                0,            services, NULL};

@@ -34,7 +34,7 @@ static const GantryText sources[] = {GANTRY_TEXT("main")};
 static const GantryService services[] = {
     {sizeof(GantryService), 29900011, GANTRY_KIND_WRITE, 0, 0, 1, GANTRY_TEXT("hostile.stops"),
      GANTRY_TEXT("Stops before its commit."), GANTRY_TEXT("key"), GANTRY_TEXT(""), sources, create, call,
-     destroy_well}};
+     destroy_well, NULL, 0, 0}};
 static const GantryLibrary library = {
     sizeof(GantryLibrary), GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR, GANTRY_MAGIC, GANTRY_TEXT("hostile_stops"),
     GANTRY_TEXT("1.0.0"),  GANTRY_TEXT(""),  1,                0,            services, NULL};

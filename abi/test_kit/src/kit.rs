@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ const ROWS_MAX: usize = 100_000;
 /// A service library at work, as in a worker.
 pub struct Kit {
     library: Arc<Library>,
-    instances: BTreeMap<u32, Instance>,
+    instances: BTreeMap<u32, Rc<Instance>>,
     databases: Databases,
     serials: Serials,
     time_left: Duration,
@@ -61,7 +62,7 @@ impl Kit {
         let services = &library.description().services;
         let made = services.iter().map(|service| {
             let instance = Instance::create(&library, service.number, &config(&service.name))?;
-            Ok((service.number.get(), instance))
+            Ok((service.number.get(), Rc::new(instance)))
         });
         let instances = made.collect::<Result<_, KitError>>()?;
         Ok(Self {
@@ -115,10 +116,17 @@ impl Kit {
             is_cancelled: self.is_cancelled,
             reply: Vec::new(),
             reply_bytes: 0,
+            instances: &self.instances,
+            running: Vec::new(),
+            spoilt: None,
         };
         let outcome = call(instance, &mut lent, request);
         lent.reply.truncate(lent.reply_bytes);
         let body = std::mem::take(&mut lent.reply);
+        let outcome = match (outcome, lent.spoilt.take()) {
+            (Outcome::Done, Some(message)) => Outcome::Failed { message },
+            (outcome, _) => outcome,
+        };
         self.databases.end(outcome == Outcome::Done)?;
         Ok(match outcome {
             Outcome::Done => Reply { status: Status::Done, body, failure: None },

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 use gantry_datasource::{Connection, ErrorKind, Mode, SourceError, TransactionState};
 use gantry_host_sql::{Rows, error, parameter};
-use gantry_message::ServiceNumber;
+use gantry_message::{Kind, ServiceNumber};
 use gantry_service_host::{
-    DocumentAnswer, DocumentCommand, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+    DocumentAnswer, DocumentCommand, Instance, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
 };
 
 /// Replies may have this many bytes: what a node's largest block holds by default.
@@ -114,6 +115,20 @@ pub(crate) struct Lent<'k> {
     pub(crate) is_cancelled: bool,
     pub(crate) reply: Vec<u8>,
     pub(crate) reply_bytes: usize,
+    /// What can be called inside a call: the library's own services.
+    pub(crate) instances: &'k BTreeMap<u32, Rc<Instance>>,
+    /// The calls inside this one, the outer ones first.
+    pub(crate) running: Vec<Rc<Instance>>,
+    /// Why the call must not succeed any more.
+    pub(crate) spoilt: Option<String>,
+}
+
+impl Lent<'_> {
+    /// Whether the service that runs may not write: this one, or one called inside.
+    fn only_reads(&self) -> bool {
+        let inner = self.running.last();
+        !self.may_write || inner.is_some_and(|inner| inner.service().kind == Kind::Read)
+    }
 }
 
 impl Lender for Lent<'_> {
@@ -141,6 +156,10 @@ impl Lender for Lent<'_> {
     }
 
     fn sql_execute(&mut self, source: &str, text: &str, params: &[SqlValue<'_>]) -> Result<u64, SqlError> {
+        if self.may_write && self.only_reads() {
+            let message = "a service of kind read cannot write, also when a write calls it";
+            return Err(SqlError::new(SqlErrorKind::ReadOnly, message));
+        }
         let params: Vec<_> = params.iter().map(parameter).collect();
         let limit = self.time_left();
         let entered = self.databases.entered(source, self.may_write, limit);
@@ -172,13 +191,24 @@ impl Lender for Lent<'_> {
     }
 
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError> {
-        if !self.may_write {
+        if self.only_reads() {
             let kind = SerialErrorKind::Unavailable;
             let message = "a service of kind read draws no serials".to_owned();
             return Err(SerialError { kind, message });
         }
         serials.extend((0..count).map(|_| self.serials.next(kind)));
         Ok(())
+    }
+
+    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
+        let instance = self.instances.get(&number.get())?;
+        self.running.push(Rc::clone(instance));
+        Some(Rc::clone(instance))
+    }
+
+    fn end_inner(&mut self, spoils: Option<String>) {
+        self.running.pop();
+        self.spoilt = self.spoilt.take().or(spoils);
     }
 
     fn is_log_enabled(&self, level: Level) -> bool {

@@ -161,6 +161,9 @@ pub(crate) enum Command {
     HelperProbe {
         /// The library.
         path: PathBuf,
+        /// Make no instance.
+        #[arg(long)]
+        describe: bool,
     },
 }
 

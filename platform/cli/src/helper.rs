@@ -23,7 +23,7 @@ use crate::output::print;
 use crate::sources::Sources;
 
 pub(crate) use deploy::steps;
-pub(crate) use probe::{probe, run_probe};
+pub(crate) use probe::{probe, run_describe};
 pub(crate) use signed::signature_path;
 
 /// The registry's file in the state folder.

@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::arguments::ServiceCommand;
 use crate::client::ask;
-use crate::helper::run_probe;
+use crate::helper::run_describe;
 use crate::libraries;
 use crate::operations::say;
 use crate::service_new;
@@ -68,7 +68,7 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
 /// What a library says of itself. Needs no node.
 fn describe(settings: &Settings, library: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let path = libraries::find_path(&absolute(library)?)?;
-    let description = run_probe(settings, &path)?;
+    let description = run_describe(settings, &path)?;
     say(json, &serde_json::to_value(&description)?, || described(&description))?;
     Ok(ExitCode::SUCCESS)
 }
@@ -85,10 +85,15 @@ fn described(library: &Description) -> String {
             format!("{} ms", service.timeout_ms)
         };
         lines.push(format!(
-            "\n{} {} ({}, time-out {time_out}, sources {sources})",
+            "\n{} {} ({}, time-out {time_out}, sources {sources}{})",
             service.number,
             service.name,
-            service.kind.name()
+            service.kind.name(),
+            if service.settings.is_empty() {
+                String::new()
+            } else {
+                format!(", settings {}", service.settings.join(", "))
+            }
         ));
         lines.push(format!("  {}", service.description));
         if !service.example.is_empty() {

@@ -14,7 +14,20 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use gantry_message::{CallerName, RequestId, ServiceNumber};
-use gantry_service_host::{Instance, Loader, NothingLent, RequestView, call, probe};
+use gantry_service_host::{Environment, Instance, Loader, NothingLent, RequestView, call, probe};
+
+/// A node that has whatever a service asks for, and configures nothing.
+struct Everything;
+
+impl Environment for Everything {
+    fn configuration(&self, _: &str, _: &str) -> String {
+        String::new()
+    }
+
+    fn has_source(&self, _: &str) -> bool {
+        true
+    }
+}
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -33,7 +46,7 @@ fn main() -> ExitCode {
 }
 
 fn print_description(library: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let description = probe(library, |_| String::new())?;
+    let description = probe(library, &Everything)?;
     println!("{}", serde_json::to_string_pretty(&description)?);
     Ok(())
 }

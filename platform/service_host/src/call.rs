@@ -99,6 +99,11 @@ impl Instance {
         &self.library.description().services[self.index]
     }
 
+    /// Whether a call runs on it now.
+    pub(crate) fn is_running(&self) -> bool {
+        self.is_running.get()
+    }
+
     /// Makes a fresh instance in place of the one held, if any.
     fn renew(&self) -> Result<*mut c_void, String> {
         self.destroy();
@@ -147,6 +152,16 @@ impl std::fmt::Debug for Instance {
 ///
 /// After a panic the instance is thrown away, and the next call begins with a fresh one.
 pub fn call(instance: &Instance, lender: &mut dyn Lender, request: RequestView) -> Outcome {
+    call_inside(instance, lender, request, 0)
+}
+
+/// The same, inside so many other calls.
+pub(crate) fn call_inside(
+    instance: &Instance,
+    lender: &mut dyn Lender,
+    request: RequestView,
+    depth: u32,
+) -> Outcome {
     if instance.is_running.get() {
         // Two calls at a time on one instance is what the contract promises never to do.
         let message = "the service was called from inside its own call".to_owned();
@@ -162,7 +177,9 @@ pub fn call(instance: &Instance, lender: &mut dyn Lender, request: RequestView) 
             }
         },
     };
-    let mut running = Running::new(lender, request, &instance.service().sources);
+    let service = instance.service();
+    let mut running = Running::new(lender, request, &service.sources);
+    (running.kind, running.depth) = (service.kind, depth);
     let run = instance.functions.call;
     instance.is_running.set(true);
     // SAFETY: `create` stored the pointer, the handle is valid while the function runs, and no other call

@@ -9,7 +9,8 @@ use std::path::Path;
 use gantry_abi::bytes::GantryText;
 use gantry_abi::descriptor::{
     GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR, GANTRY_FLAG_IDEMPOTENT, GANTRY_MAGIC, GANTRY_MIGRATIONS_MAX,
-    GANTRY_SERVICES_MAX, GANTRY_SOURCES_MAX, GantryLibrary, GantryMigration, GantryService,
+    GANTRY_SERVICES_MAX, GANTRY_SETTINGS_MAX, GANTRY_SOURCES_MAX, GantryLibrary, GantryMigration,
+    GantryService,
 };
 use gantry_message::{Kind, ServiceNumber};
 
@@ -183,6 +184,10 @@ impl Reader<'_> {
         if raw.timeout_ms > TIMEOUT_MS_MAX {
             return Err(self.refuse(&item, format!("timeout_ms {} is over {TIMEOUT_MS_MAX}", raw.timeout_ms)));
         }
+        if raw.settings_count > GANTRY_SETTINGS_MAX {
+            let problem = format!("names {} settings, {GANTRY_SETTINGS_MAX} at most", raw.settings_count);
+            return Err(self.refuse(&item, problem));
+        }
         if raw.sources_count > GANTRY_SOURCES_MAX {
             let problem = format!("names {} data sources, {GANTRY_SOURCES_MAX} at most", raw.sources_count);
             return Err(self.refuse(&item, problem));
@@ -204,6 +209,7 @@ impl Reader<'_> {
             example: self.text(&item, "example", raw.example, EXAMPLE_BYTES_MAX)?,
             example_reply: self.text(&item, "example_reply", raw.example_reply, EXAMPLE_BYTES_MAX)?,
             sources: self.sources(&item, raw)?,
+            settings: self.settings(&item, raw)?,
         };
         Ok((service, Functions { create, call, destroy }))
     }
@@ -218,6 +224,18 @@ impl Reader<'_> {
         // SAFETY: the contract says that so many names lie there, constant until the process ends.
         let names = unsafe { std::slice::from_raw_parts(raw.sources, raw.sources_count as usize) };
         names.iter().map(|name| self.source(item, *name)).collect()
+    }
+
+    fn settings(&self, item: &str, raw: &GantryService) -> Result<Vec<String>, LoadError> {
+        if raw.settings_count == 0 {
+            return Ok(Vec::new());
+        }
+        if raw.settings.is_null() || !raw.settings.is_aligned() {
+            return Err(self.refuse(item, "`settings` is null or not aligned"));
+        }
+        // SAFETY: the contract says that so many names lie there, constant until the process ends.
+        let names = unsafe { std::slice::from_raw_parts(raw.settings, raw.settings_count as usize) };
+        names.iter().map(|name| self.name(item, *name)).collect()
     }
 
     /// A source's name; with a `?` at its end the service can do without it.
@@ -345,6 +363,9 @@ mod tests {
             create: Some(create),
             call: Some(call),
             destroy: Some(destroy),
+            settings: std::ptr::null(),
+            settings_count: 0,
+            reserved: 0,
         }
     }
 
@@ -398,6 +419,18 @@ mod tests {
         // SAFETY: two services lie there.
         let read = unsafe { reader.array("services", services.as_ptr(), 2, SERVICE_BYTES_MIN) };
         let text = read.unwrap_err().to_string();
-        assert!(text.contains("element 1 is 128, of the first 120"), "{text}");
+        assert!(text.contains("element 1 is 144, of the first 136"), "{text}");
+    }
+
+    /// A library of 1.0 or 1.1: what its structs lack reads as 0, whatever lies behind them.
+    #[test]
+    fn service_of_an_earlier_header_needs_no_settings() {
+        let mut early = service(19_000_001, SERVICE_BYTES_MIN as usize);
+        (early.settings, early.settings_count) = (std::ptr::dangling(), 7);
+        let reader = Reader { path: Path::new("early.so") };
+        // SAFETY: one service lies there.
+        let read = unsafe { reader.array("services", &raw const early, 1, SERVICE_BYTES_MIN) };
+        let (description, _) = reader.service(&read.unwrap()[0]).unwrap();
+        assert_eq!(description.settings, [""; 0]);
     }
 }

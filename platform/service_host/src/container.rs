@@ -8,7 +8,7 @@ use std::sync::Arc;
 use gantry_message::ServiceNumber;
 
 use crate::call::Instance;
-use crate::description::ServiceDescription;
+use crate::environment::Environment;
 use crate::error::LoadError;
 use crate::loader::{Library, Loader};
 
@@ -32,23 +32,22 @@ impl Container {
         Self::default()
     }
 
-    /// Loads the library at `path` and serves its services from now on, beside those of other builds. `config` gives the
-    /// text of each service's configuration, empty if there is none. Blocks for as long as the services' `create`.
+    /// Loads the library at `path` and serves its services from now on, beside those of other builds, each with its
+    /// configuration. Blocks for as long as the services' `create`.
     ///
     /// The same path may be loaded again: its instances are made anew, as after a change of configuration
     /// or for a roll-back.
     ///
     /// # Errors
     /// See [`LoadError`]; what was served before is served on.
-    pub fn load(
-        &mut self,
-        path: &Path,
-        config: impl Fn(&ServiceDescription) -> String,
-    ) -> Result<Arc<Library>, LoadError> {
+    pub fn load(&mut self, path: &Path, environment: &dyn Environment) -> Result<Arc<Library>, LoadError> {
         let library = self.open(path)?;
+        library.refuse_missing(environment)?;
+        let name = &library.description().name;
         let mut made = HashMap::with_capacity(library.description().services.len());
         for service in &library.description().services {
-            let instance = Instance::create(&library, service.number, &config(service))?;
+            let config = environment.configuration(name, &service.name);
+            let instance = Instance::create(&library, service.number, &config)?;
             made.insert(service.number, Rc::new(instance));
         }
         self.builds.insert(path.to_owned(), made);

@@ -41,6 +41,9 @@ pub struct ServiceDescription {
     pub example_reply: String,
     /// Names of the data sources that it uses.
     pub sources: Vec<String>,
+    /// Names of the members of its configuration that it cannot do without.
+    #[serde(default)]
+    pub settings: Vec<String>,
 }
 
 /// One step of a schema, applied once per (source, schema, version).

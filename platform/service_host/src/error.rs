@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::environment::Missing;
 use gantry_abi::descriptor::{GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR};
 use gantry_message::ServiceNumber;
 
@@ -94,6 +95,14 @@ pub enum LoadError {
         /// What is wrong.
         problem: String,
     },
+    /// Services of the library need what the node does not have.
+    #[error("{}: {}", path.display(), lines(missing))]
+    Missing {
+        /// The library.
+        path: PathBuf,
+        /// All that is missing.
+        missing: Vec<Missing>,
+    },
     /// A service did not create its instance.
     #[error("{}: service {number} cannot be created: {message}", path.display())]
     Create {
@@ -119,9 +128,14 @@ impl LoadError {
             | Self::NoDescriptor { path, .. }
             | Self::AbiVersion { path, .. }
             | Self::Descriptor { path, .. }
+            | Self::Missing { path, .. }
             | Self::Create { path, .. } => path,
         }
     }
+}
+
+fn lines(missing: &[Missing]) -> String {
+    missing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 fn advice(major: u16) -> &'static str {

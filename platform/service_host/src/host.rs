@@ -7,12 +7,13 @@ use gantry_abi::Level;
 use gantry_abi::bytes::{GantryBytes, GantryText};
 use gantry_abi::descriptor::{GANTRY_ABI_MAJOR, GANTRY_ABI_MINOR};
 use gantry_abi::host::{
-    GANTRY_INTERFACE_DOCUMENT, GANTRY_INTERFACE_LOG, GANTRY_INTERFACE_SERIAL, GANTRY_INTERFACE_SQL,
-    GantryCall, GantryHost,
+    GANTRY_INTERFACE_CALL, GANTRY_INTERFACE_DOCUMENT, GANTRY_INTERFACE_LOG, GANTRY_INTERFACE_SERIAL,
+    GANTRY_INTERFACE_SQL, GantryCall, GantryHost,
 };
 use gantry_abi::log_table::GantryLog;
 use gantry_abi::status::{GANTRY_BUSINESS, GANTRY_FAILED, GANTRY_OK, GantryCode};
 
+use crate::host_call::CALLS;
 use crate::host_document::DOCUMENT;
 use crate::host_serial::SERIAL;
 use crate::host_sql::SQL;
@@ -47,6 +48,7 @@ unsafe extern "C" fn get_interface(_host: *const GantryHost, id: GantryText) -> 
         Some(GANTRY_INTERFACE_SQL) => (&raw const SQL).cast(),
         Some(GANTRY_INTERFACE_SERIAL) => (&raw const SERIAL).cast(),
         Some(GANTRY_INTERFACE_DOCUMENT) => (&raw const DOCUMENT).cast(),
+        Some(GANTRY_INTERFACE_CALL) => (&raw const CALLS).cast(),
         Some(GANTRY_INTERFACE_LOG) => (&raw const LOG).cast(),
         _ => null(),
     }

@@ -1,10 +1,13 @@
 //! What the worker gives to a running call. The border (`host*.rs`) turns it into the tables of the contract.
 
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::time::Duration;
 
 use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 use gantry_message::{CallerName, RequestId, ServiceNumber};
+
+use crate::call::Instance;
 
 /// A request as a worker took it.
 #[derive(Clone, Copy, Debug)]
@@ -176,6 +179,18 @@ pub trait Lender {
     /// # Errors
     /// See [`SerialErrorKind`].
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError>;
+
+    /// The instance of a service that may be called now inside the running call, in the same transaction; `None` if there is
+    /// none. Until [`end_inner`](Lender::end_inner) everything is asked for in its name.
+    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
+        let _ = number;
+        None
+    }
+
+    /// The inner call is over. `spoils`: the request must not succeed any more, for this reason.
+    fn end_inner(&mut self, spoils: Option<String>) {
+        let _ = spoils;
+    }
 
     /// Whether a record of this level would be written.
     fn is_log_enabled(&self, level: Level) -> bool;

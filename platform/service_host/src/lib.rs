@@ -19,8 +19,10 @@ mod check;
 mod container;
 mod description;
 mod elf;
+mod environment;
 mod error;
 mod host;
+mod host_call;
 mod host_document;
 mod host_serial;
 mod host_sql;
@@ -33,6 +35,7 @@ mod running;
 pub use call::{Instance, Outcome, business_body, call};
 pub use container::Container;
 pub use description::{Description, MigrationDescription, ServiceDescription};
+pub use environment::{Bare, Environment, Missing, Need};
 pub use error::LoadError;
 pub use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 pub use lender::{
@@ -40,4 +43,4 @@ pub use lender::{
     SqlValue, is_log_enabled, log,
 };
 pub use loader::{Library, Loader};
-pub use probe::probe;
+pub use probe::{describe, probe};

@@ -15,6 +15,7 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use crate::check;
 use crate::description::{Description, ServiceDescription};
 use crate::elf::{self, ENTRY};
+use crate::environment::Environment;
 use crate::error::LoadError;
 
 /// The three functions of a service: those of [`GantryService`](gantry_abi::GantryService), not null.
@@ -92,6 +93,15 @@ impl Loader {
 }
 
 impl Library {
+    /// Refuses a library whose services need what the node does not have.
+    pub(crate) fn refuse_missing(&self, environment: &dyn Environment) -> Result<(), LoadError> {
+        let missing = self.description.missing(environment);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        Err(LoadError::Missing { path: self.path.clone(), missing })
+    }
+
     /// Where it was loaded from: an absolute path without links.
     pub fn path(&self) -> &Path {
         &self.path

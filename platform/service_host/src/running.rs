@@ -11,7 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use gantry_abi::SqlError;
 use gantry_abi::host::GantryCall;
+use gantry_message::Kind;
 
+use crate::host_call::Inner;
 use crate::lender::{Lender, RequestView, ResultSet};
 
 /// A business error as the service told it, checked.
@@ -46,6 +48,12 @@ pub(crate) struct Running<'call> {
     pub(crate) request: RequestView,
     /// The data sources that the service declared.
     pub(crate) sources: &'call [String],
+    /// What the service is.
+    pub(crate) kind: Kind,
+    /// How many calls it is inside of.
+    pub(crate) depth: u32,
+    /// The service that it called last.
+    pub(crate) inner: Inner,
     /// Size of the room for the reply, in bytes.
     pub(crate) reply_room_bytes: usize,
     /// Why room for a reply, or its length, was refused, if that was the last answer about the reply.
@@ -71,6 +79,9 @@ impl<'call> Running<'call> {
             lender,
             request,
             sources,
+            kind: Kind::Read,
+            depth: 0,
+            inner: Inner::default(),
             reply_room_bytes: 0,
             reply_refusal: None,
             told: None,

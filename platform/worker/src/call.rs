@@ -1,6 +1,7 @@
 //! What a running call is lent.
 
 use std::ptr::NonNull;
+use std::rc::Rc;
 use std::time::Duration;
 
 use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
@@ -9,9 +10,10 @@ use gantry_ring::Cursor;
 use gantry_segment::ProcessNote;
 use gantry_serials::Serials;
 use gantry_service_host::{
-    DocumentAnswer, DocumentCommand, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+    DocumentAnswer, DocumentCommand, Instance, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
 };
 
+use crate::inner::Callable;
 use crate::reply::ReplyRoom;
 use crate::sources::Sources;
 use crate::sql::{BEGIN, DRAW, Limit, Noted};
@@ -25,8 +27,9 @@ pub(crate) const REQUEST_SOURCE: &str = "main";
 /// One call's view of the worker.
 pub(crate) struct Lent<'w, 'a> {
     pub(crate) number: ServiceNumber,
-    /// The data sources that the service declares.
+    /// The data sources that the request's service declares.
     pub(crate) declared: &'w [String],
+    pub(crate) callable: Callable<'w>,
     /// Where the running statement is noted.
     pub(crate) note: &'w ProcessNote,
     pub(crate) sources: &'w mut Sources,
@@ -74,6 +77,7 @@ impl Lender for Lent<'_, '_> {
     }
 
     fn sql_execute(&mut self, source: &str, text: &str, params: &[SqlValue<'_>]) -> Result<u64, SqlError> {
+        self.refuse_inner_write()?;
         self.enter(source)?;
         let params: Vec<_> = params.iter().map(gantry_host_sql::parameter).collect();
         let limit = self.limit.left();
@@ -118,7 +122,7 @@ impl Lender for Lent<'_, '_> {
             let kind = SerialErrorKind::Unavailable;
             SerialError { kind, message: error.message }
         };
-        if self.write.is_none() {
+        if self.only_reads() {
             let message = "a service of kind read draws no serials";
             return Err(refuse(SqlError::new(SqlErrorKind::ReadOnly, message)));
         }
@@ -128,6 +132,14 @@ impl Lender for Lent<'_, '_> {
         let (sources, own) = (&mut *self.sources, &mut *self.serials);
         serials.extend(self.transaction.draw(sources, own, SERIAL_SOURCE, (kind, count), self.limit)?);
         Ok(())
+    }
+
+    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
+        self.begin_inner_call(number)
+    }
+
+    fn end_inner(&mut self, spoils: Option<String>) {
+        self.end_inner_call(spoils);
     }
 
     fn is_log_enabled(&self, level: Level) -> bool {

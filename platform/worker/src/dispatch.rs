@@ -11,6 +11,7 @@ use gantry_sys::bytes::SharedBytes;
 use gantry_sys::clock;
 
 use crate::call::{Lent, REQUEST_SOURCE};
+use crate::inner::Callable;
 use crate::libraries::Build;
 use crate::outcome::{self, Question};
 use crate::reply::ReplyRoom;
@@ -106,12 +107,12 @@ impl<'a> Worker<'a> {
         let library = instance.library().description();
         self.note.begin_request(slot.to_bits(), &library.name, &library.version);
         let mut pauses = Pauses::new(Limit(facts.deadline_ns));
-        let mut called = self.call(row, facts, &instance, body, room);
+        let mut called = self.call(slot, row, facts, &instance, body, room);
         while called.is_taken_back() && pauses.sleep() {
             tracing::debug!(service = %facts.service, "the database took the transaction back; it is run again");
             called.transaction.roll_back(&mut self.sources, &mut self.serials);
             called.room.clear();
-            called = self.call(row, facts, &instance, body, called.room);
+            called = self.call(slot, row, facts, &instance, body, called.room);
         }
         if pauses.count > 0 {
             let succeeded = !called.is_taken_back();
@@ -122,6 +123,7 @@ impl<'a> Worker<'a> {
 
     fn call(
         &mut self,
+        slot: SlotRef,
         row: &SlotRow,
         facts: &Facts,
         instance: &Instance,
@@ -132,6 +134,16 @@ impl<'a> Worker<'a> {
         let mut lent = Lent {
             number: facts.service,
             declared: &instance.service().sources,
+            callable: Callable {
+                libraries: &self.libraries,
+                services: self.segments.control().services(),
+                process: self.row,
+                note: self.note,
+                slot: slot.to_bits(),
+                request_id: facts.request_id,
+                running: Vec::new(),
+                spoilt: None,
+            },
             note: self.note,
             sources: &mut self.sources,
             serials: &mut self.serials,
@@ -153,7 +165,11 @@ impl<'a> Worker<'a> {
         let is_stopped =
             is_asked && lent.enter(REQUEST_SOURCE).is_err() && lent.transaction.stopped.is_some();
         let outcome = if is_stopped { Outcome::Done } else { call(instance, &mut lent, view) };
-        let Lent { reply: room, transaction, write, .. } = lent;
+        let Lent { reply: room, transaction, write, callable, .. } = lent;
+        let outcome = match (outcome, callable.spoilt) {
+            (Outcome::Done, Some(message)) => Outcome::Failed { message },
+            (outcome, _) => outcome,
+        };
         Called { outcome, transaction, write, room }
     }
 

@@ -135,7 +135,7 @@ impl Lent<'_, '_> {
             let message = format!("there is no operation {} on documents", asked.operation);
             return Err(SqlError::new(SqlErrorKind::BadStatement, message));
         };
-        if operation.is_write() && self.write.is_none() {
+        if operation.is_write() && self.only_reads() {
             let message = format!("a service of kind read cannot {}", operation.name());
             return Err(SqlError::new(SqlErrorKind::ReadOnly, message));
         }
@@ -164,10 +164,10 @@ impl Lent<'_, '_> {
     /// Makes the source part of the request, after the SQL source whose transaction says whether the request was done.
     fn enter_documents(&mut self, source: &str) -> Result<(), SqlError> {
         if self.write.is_some() {
-            let declared = self.declared;
-            let first_sql = declared.iter().find(|name| self.sources.has(name.as_str()));
+            let mut declared = self.declared().iter();
+            let first_sql = declared.find(|name| self.sources.has(name.as_str())).cloned();
             if let Some(first_sql) = first_sql {
-                self.enter(first_sql)?;
+                self.enter(&first_sql)?;
             }
         }
         if self.transaction.documents.iter().any(|begun| begun == source) {

@@ -16,6 +16,7 @@ mod death_note;
 mod dispatch;
 mod document;
 mod error;
+mod inner;
 mod libraries;
 mod modules;
 mod outcome;
@@ -28,4 +29,5 @@ mod sql;
 mod write;
 
 pub use error::WorkerError;
+pub use libraries::Equipment;
 pub use run::{WorkerOptions, run};

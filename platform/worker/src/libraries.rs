@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use gantry_message::ServiceNumber;
 use gantry_segment::{Control, LibraryFacts, ServiceRow};
-use gantry_service_host::{Container, Instance};
+use gantry_service_host::{Container, Environment, Instance};
 use gantry_settings::Settings;
 use gantry_sys::atomic::Ordering;
 
@@ -30,6 +30,8 @@ pub(crate) struct Build {
 /// Where the requests for a number go.
 #[derive(Debug, Clone)]
 struct Route {
+    /// Row of the service table.
+    row: usize,
     in_force: Build,
     /// What is tried on a share of them.
     canary: Option<Build>,
@@ -51,6 +53,11 @@ impl Libraries {
         })
     }
 
+    /// Row of the service table of a number that this worker serves.
+    pub(crate) fn row_of(&self, number: ServiceNumber) -> Option<usize> {
+        self.routes.get(&number).map(|route| route.row)
+    }
+
     /// How many library versions this process holds; none is ever unloaded.
     pub(crate) fn held_count(&self) -> usize {
         self.container.held_count()
@@ -67,14 +74,14 @@ impl Libraries {
         let rows: Vec<&ServiceRow> = control.services().iter().filter(|row| is_used(row)).collect();
         let is_whole = self.load(control, settings, &rows);
         let mut routes = HashMap::with_capacity(rows.len());
-        for row in rows {
+        for (index, row) in control.services().iter().enumerate().filter(|(_, row)| is_used(row)) {
             let Ok(number) = ServiceNumber::new(row.number.load(Ordering::Relaxed)) else { continue };
             let before = self.routes.remove(&number);
             let in_force = self.find(row.library.load(Ordering::Relaxed), number);
             let canary = row.canary_library.load(Ordering::Relaxed).checked_sub(1);
             let canary = canary.and_then(|library| self.find(library, number));
             if let Some(in_force) = in_force.or(before.map(|before| before.in_force)) {
-                routes.insert(number, Route { in_force, canary });
+                routes.insert(number, Route { row: index, in_force, canary });
             }
         }
         self.routes = routes;
@@ -89,10 +96,7 @@ impl Libraries {
             if self.served.get(&row) == Some(&facts) {
                 continue;
             }
-            let configuration = |service: &gantry_service_host::ServiceDescription| {
-                configuration(settings, &facts.name, &service.name)
-            };
-            match self.container.load(Path::new(&facts.file), configuration) {
+            match self.container.load(Path::new(&facts.file), &Equipment(settings)) {
                 Ok(_) => {
                     let LibraryFacts { name, version, build, .. } = &facts;
                     tracing::debug!(library = name, version, build, "serving");
@@ -143,8 +147,19 @@ fn wanted(control: &Control, rows: &[&ServiceRow]) -> BTreeMap<u32, LibraryFacts
     wanted
 }
 
-/// The text of `[service.NAME]`, by the service's name first, then by its library's.
-fn configuration(settings: &Settings, library: &str, service: &str) -> String {
-    let name = if settings.service.configurations.contains_key(service) { service } else { library };
-    settings.service.configuration_json(name)
+/// What the configuration of a node has for services.
+#[derive(Debug, Clone, Copy)]
+pub struct Equipment<'s>(pub &'s Settings);
+
+impl Environment for Equipment<'_> {
+    /// The text of `[service.NAME]`, by the service's name first, then by its library's.
+    fn configuration(&self, library: &str, service: &str) -> String {
+        let service_settings = &self.0.service;
+        let is_own = service_settings.configurations.contains_key(service);
+        service_settings.configuration_json(if is_own { service } else { library })
+    }
+
+    fn has_source(&self, name: &str) -> bool {
+        self.0.data.contains_key(name)
+    }
 }

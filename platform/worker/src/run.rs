@@ -64,7 +64,7 @@ pub(crate) struct Worker<'a> {
     pub(crate) reply_bytes_max: usize,
     /// What it takes from; `None` while it is a spare.
     requests: Option<Queue<'a>>,
-    row: &'a ProcessRow,
+    pub(crate) row: &'a ProcessRow,
     settings: Settings,
     doorbells: Vec<EventFd>,
     leave: &'static AtomicBool,

@@ -1,6 +1,7 @@
 //! Libraries deployed, stopped, started and replaced while requests go on.
 
 mod back;
+mod calls;
 mod canary;
 mod cpp;
 mod fall_back;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::MigrateArguments;
 use crate::failure::Failure;
-use crate::helper::{run_probe, steps};
+use crate::helper::{run_describe, steps};
 use crate::libraries;
 use crate::output::print;
 use crate::sources::Sources;
@@ -76,7 +76,7 @@ fn bring_up_to_date(settings: &Settings, source: Option<&str>, dry_run: bool) ->
     for library in &settings.service.libraries {
         let path = libraries::find(library)?;
         let description =
-            run_probe(settings, &path).with_context(|| format!("{} is not taken", path.display()))?;
+            run_describe(settings, &path).with_context(|| format!("{} is not taken", path.display()))?;
         for ((name, schema), steps) in steps(&description) {
             if !is_meant(name) || !is_sql(settings, name) {
                 continue;

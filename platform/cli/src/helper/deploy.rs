@@ -14,6 +14,7 @@ use gantry_registry::{
 use gantry_segment::LibraryRow;
 use gantry_service_host::{Description, MigrationDescription};
 use gantry_settings::Settings;
+use gantry_worker::Equipment;
 use serde_json::{Value, json};
 
 use super::probe::run_probe;
@@ -182,13 +183,11 @@ fn check(settings: &Settings, before: &Snapshot, description: &Description) -> a
             let (holder, claimant) = (holder.library.clone(), description.name.clone());
             return Err(RegistryError::NumberTaken { number: service.number.get(), holder, claimant }.into());
         }
-        if let Some(source) = service.sources.iter().find(|source| !is_there(settings, source)) {
-            bail!(
-                "service {} uses the data source \"{source}\"; add [data.{source}] to {}",
-                service.number,
-                settings.file.display()
-            );
-        }
+    }
+    let missing = description.missing(&Equipment(settings));
+    if !missing.is_empty() {
+        let missing: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        bail!("{}; the configuration is {}", missing.join("; "), settings.file.display());
     }
     let others = before.services.iter().filter(|service| service.library != description.name).count();
     let services = others + description.services.len();
@@ -199,11 +198,6 @@ fn check(settings: &Settings, before: &Snapshot, description: &Description) -> a
         );
     }
     Ok(())
-}
-
-/// Whether a source that a service declares is configured, or is one that it can do without.
-fn is_there(settings: &Settings, source: &str) -> bool {
-    source.ends_with('?') || settings.data.contains_key(source)
 }
 
 fn active_build<'a>(snapshot: &'a Snapshot, build: &str) -> Option<&'a LibraryRecord> {
@@ -271,6 +265,7 @@ mod tests {
                 example: String::new(),
                 example_reply: String::new(),
                 sources: vec![source.to_owned()],
+                settings: Vec::new(),
             }],
             migrations: vec![
                 MigrationDescription {

@@ -5,16 +5,16 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
-use gantry_service_host::{Description, Instance, Loader, ServiceDescription};
+use gantry_service_host::Description;
 use gantry_settings::Settings;
 use gantry_sys::process::{ExitState, Output, PidFd, Spawn, own_executable, reap, signal_group};
 use gantry_sys::signal::Signal;
 use gantry_telemetry::Level;
+use gantry_worker::Equipment;
 
 use crate::output::print;
 
@@ -25,37 +25,35 @@ const OUTPUT_BYTES_MAX: u64 = 128 << 20;
 /// Bytes kept of what it says on standard error.
 const ERROR_BYTES_MAX: u64 = 64 << 10;
 
-/// Loads a library, makes an instance of each service, and prints the library's description. Whatever the library does
-/// meanwhile (crash, hang, exit) is done to this process alone.
-pub(crate) fn probe(settings: &Settings, path: &Path) -> anyhow::Result<ExitCode> {
+/// Loads a library, makes an instance of each service unless it is only to be described, and prints the library's
+/// description. Whatever the library does meanwhile (crash, hang, exit) is done to this process alone.
+pub(crate) fn probe(settings: &Settings, path: &Path, only_describe: bool) -> anyhow::Result<ExitCode> {
     let _log = gantry_telemetry::init_stderr("probe", Level::Warn)?;
-    let library = Arc::new(Loader::open(path)?);
-    let description = library.description();
-    for service in &description.services {
-        drop(Instance::create(
-            &library,
-            service.number,
-            &configuration(settings, &description.name, service),
-        )?);
-    }
+    let description = if only_describe {
+        gantry_service_host::describe(path)?
+    } else {
+        gantry_service_host::probe(path, &Equipment(settings))?
+    };
     // Behind a line feed, since the library may have printed something without one.
-    print(format_args!("\n{}", serde_json::to_string(description)?))?;
+    print(format_args!("\n{}", serde_json::to_string(&description)?))?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The text of `[service.NAME]`, by the service's name first, then by its library's.
-fn configuration(settings: &Settings, library: &str, service: &ServiceDescription) -> String {
-    let service_name = service.name.as_str();
-    let is_own = settings.service.configurations.contains_key(service_name);
-    settings.service.configuration_json(if is_own { service_name } else { library })
 }
 
 /// Has a library probed and gives what it says of itself. Blocks for at most half a minute.
 pub(crate) fn run_probe(settings: &Settings, path: &Path) -> anyhow::Result<Description> {
+    run(settings, path, &[])
+}
+
+/// The same, without an instance of anything: what it needs need not be there.
+pub(crate) fn run_describe(settings: &Settings, path: &Path) -> anyhow::Result<Description> {
+    run(settings, path, &["--describe"])
+}
+
+fn run(settings: &Settings, path: &Path, options: &[&str]) -> anyhow::Result<Description> {
     let executable =
         own_executable().context("the path of this program cannot be found; is /proc mounted?")?;
     let mut spawn = Spawn::new(executable);
-    spawn.arg("-c").arg(&settings.file).arg("helper-probe").arg("--").arg(path);
+    spawn.arg("-c").arg(&settings.file).arg("helper-probe").args(options).arg("--").arg(path);
     let child = spawn.own_group().stdout(Output::Pipe).stderr(Output::Pipe).spawn()?;
     let pidfd = PidFd::from(child.pidfd);
     let output = child.stdout.map(|pipe| read_to_end(pipe, OUTPUT_BYTES_MAX));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::bench::{Bench, REPLY_BYTES_MAX, diag, number};
 use gantry_message::Kind;
-use gantry_service_host::{Instance, Library, Loader, SqlErrorKind, business_body, probe};
+use gantry_service_host::{Instance, Library, Loader, SqlErrorKind, business_body, describe};
 
 fn library() -> Arc<Library> {
     Arc::new(Loader::open(&diag()).unwrap())
@@ -17,7 +17,7 @@ fn instance(of: u32) -> Instance {
 
 #[test]
 fn probe_of_diag_describes_every_service() {
-    let description = probe(&diag(), |_| String::new()).unwrap();
+    let description = describe(&diag()).unwrap();
     let abi = format!("{GANTRY_ABI_MAJOR}.{GANTRY_ABI_MINOR}");
     assert_eq!((description.name.as_str(), &description.abi), ("diag", &abi));
     let found: Vec<_> =

@@ -115,7 +115,7 @@ fn descriptor_that_breaks_a_rule_is_refused_with_the_rule() {
         "create, call or destroy is null",
         "not UTF-8",
         "is there twice",
-        "ABI 1.1",
+        "ABI 1.3",
         "is null",
         "`a-z 0-9 . _ -`",
         "names 17 data sources",
