@@ -73,6 +73,14 @@ pub(crate) enum Command {
             gantry service stop 20000004\n  gantry service rule 10000003 rate=500 concurrency=20"
     )]
     Service(ServiceCommand),
+    /// Deploy libraries to the running node whenever their files change, until interrupted. For those who write services.
+    ///
+    /// A file is deployed when it stands still, at the beginning too. What is refused is told, and the node serves on as
+    /// before.
+    #[command(
+        after_help = "Example:\n  gantry dev target/debug/libtally.so   (beside `cargo watch -x build`, or any build)"
+    )]
+    Dev(DevArguments),
     /// Make a key and sign libraries with it, for nodes that take signed ones only (`service.signers`).
     #[command(
         subcommand,
@@ -165,6 +173,13 @@ pub(crate) enum Command {
         #[arg(long)]
         describe: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    /// The files; they need not be there yet.
+    #[arg(required = true, value_name = "LIBRARY")]
+    pub(crate) libraries: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

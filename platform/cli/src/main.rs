@@ -11,6 +11,7 @@ mod child;
 mod client;
 mod configuration;
 mod data;
+mod dev;
 mod doctor;
 mod failure;
 mod helper;
@@ -104,6 +105,7 @@ fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::R
         Command::HelperLayout => run::print_layout(),
         Command::Status => status::run(&settings, json),
         Command::Service(service) => service::run(&settings, service, json),
+        Command::Dev(arguments) => dev::run(&settings, arguments, json),
         Command::Call(call) => call::run(Some(&settings), call),
         Command::Bench(bench) => bench::run(Some(&settings), &bench, json),
         Command::Key(key) => key::run(&key, json),

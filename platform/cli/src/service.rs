@@ -190,7 +190,7 @@ fn told(event: &Value) -> String {
     format!("{at} {what}{number} {version} {}{before} by {by}{why}", short(&event["build"]))
 }
 
-fn receipt(result: &Value) -> String {
+pub(crate) fn receipt(result: &Value) -> String {
     let numbers: Vec<String> =
         result["services"].as_array().into_iter().flatten().map(|number| format!("{number:0>8}")).collect();
     let what = format!("{} {}", text(&result["library"]), text(&result["version"]));

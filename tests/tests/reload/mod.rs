@@ -4,9 +4,11 @@ mod back;
 mod calls;
 mod canary;
 mod cpp;
+mod dev;
 mod fall_back;
 mod hostile;
 mod hot;
+mod lasting;
 mod new;
 mod signed;
 
