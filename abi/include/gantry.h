@@ -233,7 +233,7 @@ typedef struct GantryDocuments GantryDocuments;
 #define GANTRY_CALL_DEPTH_MAX 8
 
 // What a function of the contract answers: one of `GANTRY_OK`, `GANTRY_BUSINESS`, `GANTRY_FAILED`,
-// `GANTRY_END`, `GANTRY_PANICKED`. A caller treats every other number as `GANTRY_FAILED`.
+// `GANTRY_END`, `GANTRY_PANICKED`, `GANTRY_AGAIN`. A caller treats every other number as `GANTRY_FAILED`.
 typedef int32_t GantryCode;
 
 // UTF-8 text: `bytes` bytes at `data`, without a terminating zero.
@@ -687,6 +687,11 @@ typedef const struct GantryLibrary *(*GantryEntryFn)(void);
 // Only from `create` and `call`: the service panicked and the panic was caught at the border. As
 // `GANTRY_FAILED`; besides, the platform makes a new instance before the next call.
 #define GANTRY_PANICKED 4
+
+// Only from `call`: what failed may succeed when all of it is run again, such as after another request
+// was faster. The transaction is rolled back and the call is made again while the caller has time; then it
+// is `GANTRY_FAILED`. Say why with `fail`. Since ABI 1.2.
+#define GANTRY_AGAIN 5
 
 #ifdef __cplusplus
 extern "C" {

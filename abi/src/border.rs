@@ -12,7 +12,7 @@ use crate::error::ServiceError;
 use crate::host::{GantryCall, GantryHost};
 use crate::lent::Lent;
 use crate::service::{Host, Service};
-use crate::status::{GANTRY_FAILED, GANTRY_OK, GANTRY_PANICKED, GantryCode, Level};
+use crate::status::{GANTRY_AGAIN, GANTRY_FAILED, GANTRY_OK, GANTRY_PANICKED, GantryCode, Level};
 
 /// An instance as the platform holds it: the author's service and the tables lent to it.
 struct Instance<S> {
@@ -80,6 +80,10 @@ pub(crate) unsafe extern "C-unwind" fn call<S: Service>(
             unsafe { (lent.host.business_error)(call, code, field, message) }
         }
         Ok(Err(ServiceError::Failed(message))) => fail(&lent, call, &message),
+        Ok(Err(ServiceError::Again(message))) => {
+            fail(&lent, call, &message);
+            GANTRY_AGAIN
+        }
         Err(panic) => fail_panicked(&lent, call, &panic),
     }
 }

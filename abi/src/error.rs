@@ -45,6 +45,9 @@ pub enum ServiceError {
     },
     /// The service failed: status 306; the text goes to the platform's log.
     Failed(String),
+    /// It failed for what may be over: another request was faster, for example. What was done is taken back, and the call
+    /// is made again while the caller has time; then it is as [`Failed`](Self::Failed).
+    Again(String),
 }
 
 impl ServiceError {
@@ -62,6 +65,11 @@ impl ServiceError {
         }
     }
 
+    /// A failure that may be over when the call is made again.
+    pub fn again(message: impl Into<String>) -> Self {
+        Self::Again(message.into())
+    }
+
     /// A failure, with the reason for the platform's log.
     pub fn failed(message: impl Into<String>) -> Self {
         Self::Failed(message.into())
@@ -75,7 +83,7 @@ impl fmt::Display for ServiceError {
                 write!(f, "{code} ({field}): {message}")
             }
             Self::Business { code, field: None, message } => write!(f, "{code}: {message}"),
-            Self::Failed(message) => f.write_str(message),
+            Self::Failed(message) | Self::Again(message) => f.write_str(message),
         }
     }
 }

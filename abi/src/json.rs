@@ -196,7 +196,7 @@ mod tests {
                 assert_eq!(code, "bad_request");
                 field.unwrap().into_owned()
             }
-            ServiceError::Failed(message) => panic!("a failure: {message}"),
+            ServiceError::Failed(message) | ServiceError::Again(message) => panic!("a failure: {message}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Result codes and other plain numbers of the contract.
 
 /// What a function of the contract answers: one of `GANTRY_OK`, `GANTRY_BUSINESS`, `GANTRY_FAILED`,
-/// `GANTRY_END`, `GANTRY_PANICKED`. A caller treats every other number as `GANTRY_FAILED`.
+/// `GANTRY_END`, `GANTRY_PANICKED`, `GANTRY_AGAIN`. A caller treats every other number as `GANTRY_FAILED`.
 pub type GantryCode = i32;
 
 /// Done.
@@ -16,6 +16,11 @@ pub const GANTRY_END: GantryCode = 3;
 /// Only from `create` and `call`: the service panicked and the panic was caught at the border. As
 /// `GANTRY_FAILED`; besides, the platform makes a new instance before the next call.
 pub const GANTRY_PANICKED: GantryCode = 4;
+
+/// Only from `call`: what failed may succeed when all of it is run again, such as after another request
+/// was faster. The transaction is rolled back and the call is made again while the caller has time; then it
+/// is `GANTRY_FAILED`. Say why with `fail`. Since ABI 1.2.
+pub const GANTRY_AGAIN: GantryCode = 5;
 
 /// Level of a log record: for the author of the service.
 pub const GANTRY_LOG_DEBUG: u32 = 1;

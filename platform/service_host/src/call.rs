@@ -6,7 +6,7 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::Arc;
 
 use gantry_abi::bytes::GantryText;
-use gantry_abi::status::{GANTRY_BUSINESS, GANTRY_OK, GANTRY_PANICKED};
+use gantry_abi::status::{GANTRY_AGAIN, GANTRY_BUSINESS, GANTRY_OK, GANTRY_PANICKED};
 use gantry_message::{CallerName, RequestId, ServiceNumber};
 
 use crate::description::ServiceDescription;
@@ -186,6 +186,9 @@ pub(crate) fn call_inside(
     // of this instance runs.
     let code = running.enter(|call| unsafe { run(held, call) });
     instance.is_running.set(false);
+    if code == GANTRY_AGAIN {
+        running.lender.ask_again();
+    }
     let outcome = outcome_of(code, running);
     if code == GANTRY_PANICKED {
         instance.destroy();

@@ -192,6 +192,10 @@ impl Lender for LentInside<'_> {
         self.outer.serial_next(kind, count, serials)
     }
 
+    fn ask_again(&mut self) {
+        self.outer.ask_again();
+    }
+
     fn begin_inner(&mut self, number: ServiceNumber) -> Option<std::rc::Rc<crate::Instance>> {
         self.outer.begin_inner(number)
     }

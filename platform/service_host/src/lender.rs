@@ -180,6 +180,9 @@ pub trait Lender {
     /// See [`SerialErrorKind`].
     fn serial_next(&mut self, kind: &str, count: u32, serials: &mut Vec<String>) -> Result<(), SerialError>;
 
+    /// The service fails for what may be over when the whole request is run again.
+    fn ask_again(&mut self) {}
+
     /// The instance of a service that may be called now inside the running call, in the same transaction; `None` if there is
     /// none. Until [`end_inner`](Lender::end_inner) everything is asked for in its name.
     fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {

@@ -134,6 +134,10 @@ impl Lender for Lent<'_, '_> {
         Ok(())
     }
 
+    fn ask_again(&mut self) {
+        self.transaction.is_taken_back = true;
+    }
+
     fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
         self.begin_inner_call(number)
     }

@@ -51,8 +51,8 @@ fn lock(sql: &Sql<'_>, wanted: &Wanted) -> Result<(), ServiceError> {
         Some(runs) => sql.execute(sql::UPDATE_DAY, params![bank, runs + 1, date])?,
         None => match sql.execute(sql::INSERT_DAY, params![date, bank, 1]) {
             Err(error) if error.is_unique() => {
-                let message = format!("another request builds the first file of {date}; repeat this one");
-                return Err(ServiceError::failed(message));
+                // Whoever was faster has committed: the day is there now.
+                return Err(ServiceError::again(format!("another request builds the first file of {date}")));
             }
             other => other?,
         },

@@ -48,9 +48,10 @@ fn lock(sql: &Sql<'_>, day: Day, date: &str) -> Result<i64, ServiceError> {
             Ok(runs_before)
         }
         None => match sql.execute(sql::INSERT_DAY, params![date, day.from_ms(), day.until_ms(), 1]) {
-            Err(error) if error.is_unique() => Err(ServiceError::failed(format!(
-                "another request clears {date} for the first time; repeat this one"
-            ))),
+            // Whoever was faster has committed: the day is there now.
+            Err(error) if error.is_unique() => {
+                Err(ServiceError::again(format!("another request clears {date} for the first time")))
+            }
             other => {
                 other?;
                 Ok(0)

@@ -51,6 +51,26 @@ fn clearing_adds_up_the_passages_of_a_day_by_operator_and_run_again_changes_noth
     expect_books_to_balance(&mut client);
 }
 
+/// Two first runs of a day: whoever is slower finds the day begun, and what it counts is not counted twice.
+#[test]
+fn first_runs_at_the_same_time_clear_once_and_are_all_answered() {
+    let node = Node::start(NodeOptions::business().set("workers.write", 4));
+    let mut client = node.client();
+    let (_, card) = customer(&mut client, 100_000);
+    pass(&mut client, &card, "G4", "2025-03-01T08:00:00+08:00", 1_500);
+    let runs: Vec<_> = (0..8)
+        .map(|_| {
+            let mut client = node.client();
+            std::thread::spawn(move || run(&mut client))
+        })
+        .collect();
+    let cleared = json!({"operators": [{"operator": "G4", "count": 1, "amount": 1_500}], "total": 1_500});
+    for run in runs {
+        assert_eq!(run.join().expect("every run is answered 000"), cleared);
+    }
+    assert_eq!(report(&mut client), cleared);
+}
+
 #[test]
 fn what_comes_late_is_cleared_once_by_the_next_run() {
     let node = Node::start(NodeOptions::business());

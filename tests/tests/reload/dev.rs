@@ -29,15 +29,15 @@ fn library_is_deployed_when_its_file_changes_and_a_broken_one_is_told() {
     // As a linker does it: the new file takes the place of the old one.
     let put = |from: &std::path::Path| {
         let part = watched.with_extension("part");
-        std::fs::copy(from, &part).unwrap();
-        std::fs::rename(&part, &watched).unwrap();
+        std::fs::copy(from, &part).expect("a file can be put there");
+        std::fs::rename(&part, &watched).expect("a file can be put there");
     };
     put(&builds[0]);
     let first = next();
     assert_eq!((&first["ok"], &first["receipt"]["version"]), (&true.into(), &"1.0".into()), "{first}");
     assert_eq!(node.client().call(READ, "0").done().text(), "1.0");
     let broken = node.folder().join("broken");
-    std::fs::write(&broken, "no library").unwrap();
+    std::fs::write(&broken, "no library").expect("a file can be put there");
     put(&broken);
     let refused = next();
     assert_eq!(refused["ok"], false);

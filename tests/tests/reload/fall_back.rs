@@ -82,9 +82,10 @@ fn build_that_is_no_better_is_passed_over_until_none_is_left() {
     }
     let mut client = node.client();
     // Two deaths each of 1.2 and of 1.1.
-    until("1.0 serves", || match client.call(WRITE, "abort").status {
-        302 | 303 => None,
-        status => Some(assert_eq!(status, 0)),
+    until("1.0 serves", || {
+        let status = client.call(WRITE, "abort").status;
+        assert!([0, 302, 303].contains(&status), "answered {status}");
+        (status == 0).then_some(())
     });
     assert_eq!(client.call(WRITE, "0").done().text(), "1.0");
     let history = node.gantry(&["service", "show", &WRITE.to_string(), "--json"]).expect_code(0).json();
@@ -103,10 +104,10 @@ fn build_whose_file_is_gone_cannot_take_over_and_the_service_is_quarantined() {
     deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
     deploy(&node, &version(&node, "1.1", &["-DABORTS"])).expect_code(0);
     let folder = node.state_folder().join("libraries");
-    let old = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let old = std::fs::read_dir(folder).expect("a folder").map(|entry| entry.expect("an entry").path());
     let old: Vec<_> = old.filter(|path| path.to_string_lossy().contains("versioned-1.0")).collect();
     assert_eq!(old.len(), 1);
-    std::fs::remove_file(&old[0]).unwrap();
+    std::fs::remove_file(&old[0]).expect("it can be removed");
     let mut client = node.client();
     for _ in 0..2 {
         client.call(WRITE, "abort").expect_status(302);

@@ -14,11 +14,11 @@ const VERSIONS_MAX: usize = 4;
 /// A copy of a library with another text in place of its version.
 fn copy_with(library: &Path, text: &str) -> PathBuf {
     const PLACE: &[u8] = b"VERSION=00000000";
-    let mut bytes = std::fs::read(library).unwrap();
+    let mut bytes = std::fs::read(library).expect("the library was just compiled");
     let at = bytes.windows(PLACE.len()).position(|window| window == PLACE).expect("the version is there");
     bytes[at + 8..at + PLACE.len()].copy_from_slice(text.as_bytes());
     let copy = library.with_file_name(format!("lib{text}.so"));
-    std::fs::write(&copy, bytes).unwrap();
+    std::fs::write(&copy, bytes).expect("a file can be written");
     copy
 }
 
