@@ -30,7 +30,8 @@ pub(super) fn run(hall: &Hall, stage: &Stage) {
         }
         match dice.below(21) {
             0 => upgrade(hall, stage),
-            1..6 => {
+            1..3 => try_a_canary(hall, stage, &mut dice),
+            3..7 => {
                 // A deploy of what is in force already is refused, so the versions take turns.
                 let library = stage.libraries[deploys % stage.libraries.len()].clone();
                 let path = library.to_string_lossy().into_owned();
@@ -43,7 +44,7 @@ pub(super) fn run(hall: &Hall, stage: &Stage) {
                     deploys += usize::from(dice.chance(500));
                 }
             }
-            6..10 => {
+            7..10 => {
                 let level = ["debug", "warn", "error"][dice.below(3)];
                 command(hall, stage, &["log", "level", level]);
             }
@@ -65,6 +66,24 @@ pub(super) fn run(hall: &Hall, stage: &Stage) {
         }
     }
 }
+
+/// Tries a version on a share of the requests, or ends such a trial, or goes back: what comes next is drawn, whatever the
+/// state of the node, so that many of these are refused.
+fn try_a_canary(hall: &Hall, stage: &Stage, dice: &mut Dice) {
+    let library = stage.libraries[dice.below(stage.libraries.len())].to_string_lossy().into_owned();
+    let arguments: &[&str] = match dice.below(6) {
+        0..3 => &["service", "deploy", &library, "--canary", "30%"],
+        3 => &["service", "promote", "versioned"],
+        4 => &["service", "abort", "versioned"],
+        _ => &["service", "rollback", "versioned"],
+    };
+    if command(hall, stage, arguments) {
+        hall.count("canaries begun or ended, roll-backs");
+    }
+}
+
+/// What the registry says where a canary, or a build to go back to, is not there or stands in the way.
+const NOT_NOW: [&str; 4] = ["is being tried", "in force", "no such build", "already"];
 
 /// Every process that the node names must be one that would be killed: a role that is not recognised is spared for ever.
 fn expect_known_cast(hall: &Hall, status: &Status) {
@@ -138,8 +157,8 @@ fn ask(hall: &Hall, stage: &Stage, arguments: &[&str]) -> Option<Output> {
             hall.count("upgrades that were given up");
             None
         }
-        // The same version again: the one before it failed late.
-        Some(1) if words.contains("deploy") && output.stderr.contains("already") => None,
+        // The same version again, another one under trial, nothing to go back to.
+        Some(1) if words.starts_with("service") && NOT_NOW.iter().any(|words| output.stderr.contains(words)) => None,
         code => {
             hall.chronicle.fault(&format!("`{words}` ended with {code:?}: {}", output.stderr.trim()));
             None
