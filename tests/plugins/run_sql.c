@@ -1,5 +1,5 @@
 /* Runs the SQL that its body is, on the data source `main`, as a read: for tests of what is told of a statement. Replies
- * `done` when the statement has ended. Number 19900010. */
+ * `done` when the statement has ended. Number 19900010. What begins with `!` is run as a write. */
 
 #include "hostile.h"
 
@@ -14,6 +14,15 @@ __attribute__((noinline, visibility("hidden"))) GantryCode run_the_statement(con
     GantryText text = {(const char *)body.data, body.bytes};
     GantryText source = GANTRY_TEXT("main");
     GantryRows *rows = NULL;
+    if (text.bytes > 0 && text.data[0] == '!') {
+        const GantryText write = {text.data + 1, text.bytes - 1};
+        if (sql->execute(call, source, write, NULL, 0, NULL) == GANTRY_OK) {
+            return GANTRY_OK;
+        }
+        GantrySqlError refusal = {.struct_bytes = sizeof refusal};
+        sql->last_error(call, &refusal);
+        return host->fail(call, refusal.message);
+    }
     GantryCode code = sql->query(call, source, text, NULL, 0, 10, &rows);
     if (code == GANTRY_OK) {
         sql->rows_close(call, rows);

@@ -75,6 +75,21 @@ fn what_may_not_be_called_is_refused_with_the_reason() {
     assert_eq!(told(READ, ECHO, "x"), "x");
 }
 
+/// The connection of a write would let it.
+#[test]
+fn read_called_by_a_write_cannot_write() {
+    const RUN_SQL: u32 = 19_900_010;
+    let node = node(NodeOptions::small());
+    let headers = format!("-I{}", gantry_tests::repository_root().join("tests/plugins").display());
+    deploy(&node, &plugin(&node, "run_sql.c", "run_sql", &[&headers])).expect_code(0);
+    let mut client = node.client();
+    add(&mut client, "k", 1);
+    let told = through(&mut client, WRITE, RUN_SQL, 'i', "!DELETE FROM diag_counter").done().text();
+    assert!(told.starts_with("2 ") && told.contains("kind read cannot write"), "{told}");
+    assert_eq!(counter(&mut client, "k"), 1);
+    assert_eq!(through(&mut client, WRITE, RUN_SQL, 'i', "SELECT 1").done().text(), "done", "it may read");
+}
+
 #[test]
 fn death_and_time_out_inside_are_the_inner_services_doing() {
     let node = node(NodeOptions::small().set("service.quarantine_deaths", 2));
