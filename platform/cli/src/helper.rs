@@ -94,22 +94,24 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             let (snapshot, result) = fall_back::quarantine(settings, &mut open()?, number.get(), &build)?;
             answer(snapshot, result)?
         }
-        RegistryCommand::Show { number } => {
-            let mut registry = open()?;
-            let snapshot = registry.snapshot()?;
-            let Some(service) = snapshot.service(number.get()) else {
-                bail!("there is no service {number}; `gantry service list` shows those there are")
-            };
-            let mut facts = serde_json::to_value(service)?;
-            facts["protection"] = json!(protection(settings, &service.sources, service.kind));
-            facts["kept"] = json!(kept(&snapshot, &service.library));
-            facts["history"] = json!(registry.history(&service.library)?);
-            json!({ "result": facts })
-        }
+        RegistryCommand::Show { number } => show(settings, &mut open()?, number.get())?,
         RegistryCommand::Prune => json!({ "result": { "pruned": prune(settings)? } }),
     };
     print(answer)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// All that is known of a service.
+fn show(settings: &Settings, registry: &mut Registry, number: u32) -> anyhow::Result<Value> {
+    let snapshot = registry.snapshot()?;
+    let Some(service) = snapshot.service(number) else {
+        bail!("there is no service {number:08}; `gantry service list` shows those there are")
+    };
+    let mut facts = serde_json::to_value(service)?;
+    facts["protection"] = json!(protection(settings, &service.sources, service.kind));
+    facts["kept"] = json!(kept(&snapshot, &service.library));
+    facts["history"] = json!(registry.history(&service.library)?);
+    Ok(json!({ "result": facts }))
 }
 
 fn answer(snapshot: Snapshot, result: Value) -> anyhow::Result<Value> {

@@ -3,7 +3,7 @@
 
 use gantry_datasource::{Access, Connection, SqliteConnection, SqliteOptions};
 use gantry_registry::{
-    Action, Author, LibraryDescription, Policy, Registry, RegistryError, Rule, ServiceDescription,
+    Action, Author, Canary, LibraryDescription, Policy, Registry, RegistryError, Rule, ServiceDescription,
     ServiceKind, Snapshot,
 };
 use std::path::{Path, PathBuf};
@@ -42,11 +42,15 @@ fn service(number: u32, kind: ServiceKind) -> ServiceDescription {
 }
 
 /// A build whose hash is made of `build`, with these services.
-fn library(name: &str, version: &str, build: u8, numbers: &[u32]) -> LibraryDescription {
+fn build(number: u8) -> String {
+    format!("{number:02x}").repeat(32)
+}
+
+fn library(name: &str, version: &str, number: u8, numbers: &[u32]) -> LibraryDescription {
     LibraryDescription {
         name: name.to_owned(),
         version: version.to_owned(),
-        build: format!("{build:02x}").repeat(32),
+        build: build(number),
         file: PathBuf::from(format!("/var/lib/gantry/{name}-{version}.so")),
         services: numbers
             .iter()
@@ -125,7 +129,7 @@ fn new_version_keeps_what_the_operator_set_and_drops_services_that_are_gone() {
     registry.deploy(&library("tag", "1.0.0", 2, &[10_000_009])).unwrap();
     registry.set_enabled(10_000_001, false).unwrap();
     registry.set_rule(10_000_002, &["timeout=500ms", "concurrency=4", "refuse=true"]).unwrap();
-    registry.set_quarantined(10_000_002, "1.0.0", true).unwrap();
+    registry.set_quarantined(10_000_002, &build(1), true).unwrap();
 
     let mut next = library("card", "2.0.0", 3, &[10_000_001, 10_000_002, 10_000_004]);
     next.services[1].name = "renamed".to_owned();
@@ -187,8 +191,8 @@ fn start_and_stop_raise_the_generation_only_by_a_change() {
     assert_eq!(state(registry.set_enabled(10_000_001, true).unwrap()), (1, true, false));
     assert_eq!(state(registry.set_enabled(10_000_001, false).unwrap()), (2, false, false));
     assert_eq!(state(registry.set_enabled(10_000_001, false).unwrap()), (2, false, false));
-    assert_eq!(state(registry.set_quarantined(10_000_001, "1.0.0", true).unwrap()), (3, false, true));
-    assert_eq!(state(registry.set_quarantined(10_000_001, "1.0.0", true).unwrap()), (3, false, true));
+    assert_eq!(state(registry.set_quarantined(10_000_001, &build(1), true).unwrap()), (3, false, true));
+    assert_eq!(state(registry.set_quarantined(10_000_001, &build(1), true).unwrap()), (3, false, true));
     assert_eq!(
         state(registry.set_enabled(10_000_001, false).unwrap()),
         (3, false, true),
@@ -198,9 +202,71 @@ fn start_and_stop_raise_the_generation_only_by_a_change() {
 
     let unknown = registry.set_enabled(10_000_002, true).unwrap_err();
     assert!(matches!(unknown, RegistryError::UnknownService { number: 10_000_002 }));
-    let late = registry.set_quarantined(10_000_001, "0.9.0", true).unwrap_err();
+    let late = registry.set_quarantined(10_000_001, &build(9), true).unwrap_err();
     assert!(matches!(&late, RegistryError::VersionReplaced { current, .. } if current == "1.0.0"), "{late}");
     assert_eq!(state(registry.snapshot().unwrap()), (4, true, false));
+}
+
+#[test]
+fn canary_stands_beside_the_build_in_force_until_it_is_promoted_or_aborted() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let (one, two) = (library("card", "1.0.0", 1, &[10_000_001]), library("card", "1.1.0", 2, &[10_000_001]));
+    let canary = |share_ppm| Canary { share_ppm, promote_after_ms: Some(5) };
+    assert!(matches!(registry.begin_canary(&one, &canary(7)), Err(RegistryError::UnknownLibrary { .. })));
+    registry.deploy(&one).unwrap();
+    assert!(matches!(registry.begin_canary(&one, &canary(7)), Err(RegistryError::AlreadyDeployed { .. })));
+    let more = library("card", "1.1.0", 3, &[10_000_002]);
+    let differs = registry.begin_canary(&more, &canary(7)).unwrap_err();
+    assert!(matches!(differs, RegistryError::CanaryDiffers { number: 10_000_001, .. }), "{differs}");
+    registry.begin_canary(&two, &canary(7)).unwrap();
+    let snapshot = registry.begin_canary(&two, &canary(9)).unwrap();
+    let tried = snapshot.canary("card").unwrap();
+    assert_eq!(
+        (tried.build.as_str(), tried.canary, tried.active),
+        (build(2).as_str(), Some(canary(9)), false)
+    );
+    assert_eq!(
+        snapshot.service(10_000_001).unwrap().build,
+        build(1),
+        "the service is that of the build in force"
+    );
+    let third = library("card", "1.2.0", 3, &[10_000_001]);
+    assert!(matches!(registry.begin_canary(&third, &canary(7)), Err(RegistryError::CanaryRuns { .. })));
+    assert!(matches!(registry.deploy(&third), Err(RegistryError::CanaryRuns { .. })));
+    assert!(matches!(registry.abort_canary("card", Some(&build(3))), Err(RegistryError::NoCanary { .. })));
+    assert!(registry.abort_canary("card", Some(&build(2))).unwrap().canary("card").is_none());
+    assert!(matches!(registry.promote(&two), Err(RegistryError::NoCanary { .. })));
+    registry.begin_canary(&two, &canary(7)).unwrap();
+    let snapshot = registry.promote(&two).unwrap();
+    assert!(snapshot.canary("card").is_none());
+    assert_eq!(snapshot.service(10_000_001).unwrap().build, build(2));
+    let told: Vec<Action> = registry.history("card").unwrap().into_iter().map(|event| event.action).collect();
+    assert_eq!(
+        told,
+        [Action::Promote, Action::Canary, Action::Abort, Action::Canary, Action::Canary, Action::Deploy]
+    );
+}
+
+#[test]
+fn service_falls_back_alone_to_builds_that_served_before() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let numbers = &[10_000_001, 10_000_002];
+    let builds = [1, 2, 3].map(|number| library("card", &format!("1.{number}"), number, numbers));
+    builds.iter().for_each(|build| drop(registry.deploy(build).unwrap()));
+    let candidates = |registry: &mut Registry| -> Vec<String> {
+        registry.fall_backs(10_000_001).unwrap().into_iter().map(|found| found.version).collect()
+    };
+    assert_eq!(candidates(&mut registry), ["1.2", "1.1"]);
+    let snapshot = registry.serve_by(10_000_001, &build(3), &builds[1], Action::Fallback).unwrap();
+    let build_of = |snapshot: &Snapshot, number| snapshot.service(number).unwrap().build.clone();
+    assert_eq!((build_of(&snapshot, 10_000_001), build_of(&snapshot, 10_000_002)), (build(2), build(3)));
+    assert_eq!(candidates(&mut registry), ["1.1"], "never a younger one");
+    let late = registry.serve_by(10_000_001, &build(3), &builds[0], Action::Fallback).unwrap_err();
+    assert!(matches!(late, RegistryError::VersionReplaced { .. }), "{late}");
+    let snapshot = registry.deploy(&library("card", "1.4", 4, numbers)).unwrap();
+    assert_eq!(build_of(&snapshot, 10_000_001), build(4), "the next deployment brings it back");
 }
 
 #[test]

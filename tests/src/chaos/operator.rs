@@ -158,7 +158,11 @@ fn ask(hall: &Hall, stage: &Stage, arguments: &[&str]) -> Option<Output> {
             None
         }
         // The same version again, another one under trial, nothing to go back to.
-        Some(1) if words.starts_with("service") && NOT_NOW.iter().any(|words| output.stderr.contains(words)) => None,
+        Some(1)
+            if words.starts_with("service") && NOT_NOW.iter().any(|words| output.stderr.contains(words)) =>
+        {
+            None
+        }
         code => {
             hall.chronicle.fault(&format!("`{words}` ended with {code:?}: {}", output.stderr.trim()));
             None

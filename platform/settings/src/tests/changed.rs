@@ -50,6 +50,10 @@ fn live_keys_are_those_that_a_running_node_takes_up() {
         "service.policy",
         "service.quarantine_deaths",
         "service.quarantine_window",
+        "service.canary_deaths",
+        "service.canary_calls",
+        "service.canary_errors",
+        "service.canary_slowness",
         "log.level",
     ];
     assert_eq!(names, taken_up);
