@@ -125,10 +125,11 @@ thread_local! {
 fn guard<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     static HOOK: Once = Once::new();
     HOOK.call_once(watch_panics);
-    PANIC.with_borrow_mut(|noted| *noted = Some(String::new()));
+    // A service may be called inside the call of another one of the same library.
+    let outer = PANIC.replace(Some(String::new()));
     // Unwind safety: after a panic the platform makes a new instance before the next call.
     let outcome = catch_unwind(AssertUnwindSafe(work));
-    let noted = PANIC.with_borrow_mut(Option::take).unwrap_or_default();
+    let noted = PANIC.replace(outer).unwrap_or_default();
     outcome.map_err(|payload| {
         // The payload is the author's value; its own drop could panic once more, so it is not run.
         std::mem::forget(payload);

@@ -1,13 +1,16 @@
 // A service library whose services call others: 19900101 (read), 29900101 and 29900102 (write).
 //
 // The body is "NUMBER HOW REST": the service NUMBER is called with REST. With HOW = p the inner reply or error is passed
-// on; with HOW = i an inner error is ignored and told in the reply; with HOW = f this service fails after the inner one.
-// With -DSETTING the read needs the settings `rate` and `limit`, and the write the source `archive`.
+// on; with HOW = i an inner error is ignored and told in the reply; with HOW = f this service fails after the inner one;
+// with HOW = t the reply is the body of a second call, of 19000001; with HOW = b 29000004 is called as well; with HOW = l
+// the reply is made long; with HOW = s the inner call comes after 1.5 s.
+// With -DBARE it is another library (19900111, 29900111, 29900112), which names no source. With -DSETTING the read needs the settings `rate` and `limit`, and the write the source `archive`.
 #include <gantry.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 static const GantryHost *platform;
 static const GantryCalls *calls;
@@ -53,10 +56,26 @@ static GantryCode pass(void *instance, GantryCall *call)
     const uint8_t *text = request.data;
     char how = (char)text[9];
     GantryBytes body = { text + 11, request.bytes - 11 }, reply = { NULL, 0 };
+    if (how == 's') {
+        struct timespec pause = { 1, 500000000L };
+        nanosleep(&pause, NULL);
+    }
     uint32_t code = calls->call(call, (uint32_t)strtoul(head, NULL, 10), body, &reply);
+    if (code == GANTRY_CALL_DONE && how == 't')
+        code = calls->call(call, 19000001, reply, &reply);
+    if (code == GANTRY_CALL_DONE && how == 'b') {
+        static const char add[] = "{\"key\":\"both\",\"add\":1}";
+        GantryBytes addition = { (const uint8_t *)add, sizeof add - 1 };
+        code = calls->call(call, 29000004, addition, &reply);
+    }
     if (how == 'f') {
         GantryText why = GANTRY_TEXT("failed after the inner call");
         return platform->fail(call, why);
+    }
+    if (code == GANTRY_CALL_DONE && how == 'l') {
+        static char line[3000];
+        memset(line, 'l', sizeof line);
+        return answer(call, line, sizeof line);
     }
     if (code == GANTRY_CALL_DONE)
         return answer(call, reply.data, reply.bytes);
@@ -77,6 +96,9 @@ static const GantryText settings[] = { GANTRY_TEXT("rate"), GANTRY_TEXT("limit")
 #ifdef SETTING
 #define SOURCES_COUNT 2
 #define SETTINGS_COUNT 2
+#elif defined BARE
+#define SOURCES_COUNT 0
+#define SETTINGS_COUNT 0
 #else
 #define SOURCES_COUNT 1
 #define SETTINGS_COUNT 0
@@ -90,10 +112,18 @@ static const GantryText settings[] = { GANTRY_TEXT("rate"), GANTRY_TEXT("limit")
         .sources_count = SOURCES_COUNT, .settings = settings, .settings_count = SETTINGS_COUNT,                    \
     }
 
+#ifdef BARE
+#define NAME "bare"
+#define NUMBER 19900111
+#else
+#define NAME "calls"
+#define NUMBER 19900101
+#endif
+
 static const GantryService services[] = {
-    SERVICE(19900101, GANTRY_KIND_READ, "calls.read"),
-    SERVICE(29900101, GANTRY_KIND_WRITE, "calls.write"),
-    SERVICE(29900102, GANTRY_KIND_WRITE, "calls.other"),
+    SERVICE(NUMBER, GANTRY_KIND_READ, NAME ".read"),
+    SERVICE(NUMBER + 10000000, GANTRY_KIND_WRITE, NAME ".write"),
+    SERVICE(NUMBER + 10000001, GANTRY_KIND_WRITE, NAME ".other"),
 };
 
 static const GantryLibrary library = {
@@ -101,7 +131,7 @@ static const GantryLibrary library = {
     .abi_major = GANTRY_ABI_MAJOR,
     .abi_minor = GANTRY_ABI_MINOR,
     .magic = GANTRY_MAGIC,
-    .name = GANTRY_TEXT("calls"),
+    .name = GANTRY_TEXT(NAME),
     .version = GANTRY_TEXT("1.0"),
     .services_count = sizeof services / sizeof services[0],
     .services = services,

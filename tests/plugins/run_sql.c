@@ -1,7 +1,18 @@
 /* Runs the SQL that its body is, on the data source `main`, as a read: for tests of what is told of a statement. Replies
- * `done` when the statement has ended. Number 19900010. What begins with `!` is run as a write. */
+ * `done` when the statement has ended. Number 19900010, and 29900010 as a write. What begins with `!` is run as a write.
+ * With -DARCHIVE it is another library (19900020, 29900020), on the data source `archive`. */
 
 #include "hostile.h"
+
+#ifdef ARCHIVE
+#define NAME "run_sql_archive"
+#define NUMBER 19900020
+#define SOURCE "archive"
+#else
+#define NAME "run_sql"
+#define NUMBER 19900010
+#define SOURCE "main"
+#endif
 
 /* Not static, and not inlined: a report of its death names it. */
 __attribute__((noinline, visibility("hidden"))) GantryCode run_the_statement(const GantryHost *host, GantryCall *call) {
@@ -12,7 +23,7 @@ __attribute__((noinline, visibility("hidden"))) GantryCode run_the_statement(con
     }
     GantryBytes body = host->request(call);
     GantryText text = {(const char *)body.data, body.bytes};
-    GantryText source = GANTRY_TEXT("main");
+    GantryText source = GANTRY_TEXT(SOURCE);
     GantryRows *rows = NULL;
     if (text.bytes > 0 && text.data[0] == '!') {
         const GantryText write = {text.data + 1, text.bytes - 1};
@@ -50,29 +61,29 @@ static GantryCode call(void *instance, GantryCall *call) {
     return host->reply_commit(call, 4);
 }
 
-static const GantryText sources[] = {GANTRY_TEXT("main")};
+static const GantryText sources[] = {GANTRY_TEXT(SOURCE)};
 
-static const GantryService services[] = {{
-    .struct_bytes = sizeof(GantryService),
-    .number = 19900010,
-    .kind = GANTRY_KIND_READ,
-    .sources_count = 1,
-    .name = GANTRY_TEXT("run_sql"),
-    .description = GANTRY_TEXT("Runs the SQL that its body is."),
-    .sources = sources,
-    .create = create_well,
-    .call = call,
-    .destroy = destroy_well,
-}};
+#define SERVICE(service_number, service_kind, service_name)                                                       \
+    {                                                                                                              \
+        .struct_bytes = sizeof(GantryService), .number = (service_number), .kind = (service_kind),                 \
+        .sources_count = 1, .name = GANTRY_TEXT(service_name),                                                     \
+        .description = GANTRY_TEXT("Runs the SQL that its body is."), .sources = sources, .create = create_well,   \
+        .call = call, .destroy = destroy_well,                                                                     \
+    }
+
+static const GantryService services[] = {
+    SERVICE(NUMBER, GANTRY_KIND_READ, NAME),
+    SERVICE(NUMBER + 10000000, GANTRY_KIND_WRITE, NAME ".write"),
+};
 
 static const GantryLibrary library = {
     .struct_bytes = sizeof(GantryLibrary),
     .abi_major = GANTRY_ABI_MAJOR,
     .abi_minor = GANTRY_ABI_MINOR,
     .magic = GANTRY_MAGIC,
-    .name = GANTRY_TEXT("run_sql"),
+    .name = GANTRY_TEXT(NAME),
     .version = GANTRY_TEXT("1.0.0"),
-    .services_count = 1,
+    .services_count = 2,
     .services = services,
 };
 

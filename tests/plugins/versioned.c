@@ -4,7 +4,8 @@
 //
 // 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
 // With -DABORTS the body `abort` kills the worker; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
-// much longer; with -DFEWER the last one is missing. 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
+// much longer; with -DFEWER the last one is missing; with -DNOWORK it passes every check and no worker can make it.
+// 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
 #include <gantry.h>
 
 #include <stdio.h>
@@ -25,6 +26,18 @@ static GantryCode create(const GantryHost *host, GantryCall *call, GantryText co
     (void)config;
     platform = host;
     *instance = NULL;
+#ifdef NOWORK
+    char words[512] = "";
+    FILE *file = fopen("/proc/self/cmdline", "r");
+    size_t length = file == NULL ? 0 : fread(words, 1, sizeof words - 1, file);
+    if (file != NULL)
+        fclose(file);
+    for (size_t at = 0; at + 6 < length; at++)
+        if (memcmp(words + at, "child-", 6) == 0) {
+            GantryText why = GANTRY_TEXT("not in a worker");
+            return host->fail(call, why);
+        }
+#endif
     return GANTRY_OK;
 }
 

@@ -11,7 +11,8 @@ use gantry_datasource::{Connection, ErrorKind, Mode, SourceError, TransactionSta
 use gantry_host_sql::{Rows, error, parameter};
 use gantry_message::{Kind, ServiceNumber};
 use gantry_service_host::{
-    DocumentAnswer, DocumentCommand, Instance, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+    DocumentAnswer, DocumentCommand, InnerRefusal, Instance, Lender, ReplyError, ResultSet, SourceKind,
+    SqlValue,
 };
 
 /// Replies may have this many bytes: what a node's largest block holds by default.
@@ -200,10 +201,10 @@ impl Lender for Lent<'_> {
         Ok(())
     }
 
-    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
-        let instance = self.instances.get(&number.get())?;
+    fn begin_inner(&mut self, number: ServiceNumber) -> Result<Rc<Instance>, InnerRefusal> {
+        let instance = self.instances.get(&number.get()).ok_or(InnerRefusal::Unknown)?;
         self.running.push(Rc::clone(instance));
-        Some(Rc::clone(instance))
+        Ok(Rc::clone(instance))
     }
 
     fn end_inner(&mut self, spoils: Option<String>) {

@@ -35,13 +35,26 @@ pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
 /// # Errors
 /// [`Failure`] with "not running" when there is no supervisor, or none that answers; otherwise what it said.
 pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Value> {
+    match ask_for_receipt(settings, request)? {
+        (result, None) => Ok(result),
+        (_, Some(error)) => bail!(error),
+    }
+}
+
+/// Asks, and gives what was answered; with it what is wrong, when it was done and is not in force everywhere yet.
+///
+/// # Errors
+/// As [`ask`].
+pub(crate) fn ask_for_receipt(
+    settings: &Settings,
+    request: &Request,
+) -> anyhow::Result<(Value, Option<String>)> {
     check_name(settings)?;
-    let response = exchange(settings, request, limit(settings, request))?;
-    match response {
-        Response { ok: true, result, .. } => Ok(result.unwrap_or_default()),
-        Response { error, .. } => {
-            bail!(error.unwrap_or_else(|| "the node refused without a word".to_owned()))
-        }
+    let Response { ok, result, error } = exchange(settings, request, limit(settings, request))?;
+    let error = (!ok).then(|| error.unwrap_or_else(|| "the node refused without a word".to_owned()));
+    match (result, error) {
+        (None, Some(error)) => bail!(error),
+        (result, error) => Ok((result.unwrap_or_default(), error)),
     }
 }
 

@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use anyhow::bail;
 use gantry_settings::Settings;
-use gantry_supervisor::protocol::{Request, ServiceRequest};
+use gantry_supervisor::protocol::ServiceRequest;
 use serde_json::{Value, json};
 
 use crate::arguments::DevArguments;
-use crate::client::ask;
 use crate::output::{complain, print};
 use crate::service;
 
@@ -65,7 +65,10 @@ fn deploy(settings: &Settings, library: &Path) -> anyhow::Result<Value> {
         promote_after_ms: None,
         why: "gantry dev".to_owned(),
     };
-    ask(settings, &Request::Service(request))
+    match service::change(settings, request)? {
+        (receipt, None) => Ok(receipt),
+        (receipt, Some(lagging)) => bail!("{lagging}\n{}", service::receipt(&receipt)),
+    }
 }
 
 fn tell(path: &Path, outcome: anyhow::Result<Value>, json: bool) -> std::io::Result<()> {

@@ -6,13 +6,14 @@ mod self_test;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::bail;
 use gantry_service_host::Description;
 use gantry_settings::Settings;
 use gantry_supervisor::protocol::{Request, ServiceRequest};
 use serde_json::Value;
 
 use crate::arguments::ServiceCommand;
-use crate::client::ask;
+use crate::client::ask_for_receipt;
 use crate::helper::run_describe;
 use crate::libraries;
 use crate::operations::say;
@@ -44,9 +45,10 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
             ServiceRequest::Rule { number, set: rules.into_iter().collect() }
         }
     };
-    let mut result = ask(settings, &Request::Service(request.clone()))?;
-    if result["changed"] == true {
-        result["self_test"] = self_test::run(settings, &result);
+    let (result, lagging) = change(settings, request.clone())?;
+    if let Some(lagging) = lagging {
+        say(json, &result, || receipt(&result))?;
+        bail!(lagging);
     }
     say(json, &result, || match request {
         ServiceRequest::List => list(&result),
@@ -63,6 +65,19 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
         | ServiceRequest::Rollback { .. } => receipt(&result),
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks, and tries out what came into force. Gives what was answered, and what is wrong where it is done and not in force
+/// everywhere yet.
+pub(crate) fn change(
+    settings: &Settings,
+    request: ServiceRequest,
+) -> anyhow::Result<(Value, Option<String>)> {
+    let (mut result, lagging) = ask_for_receipt(settings, &Request::Service(request))?;
+    if result["changed"] == true && lagging.is_none() {
+        result["self_test"] = self_test::run(settings, &result);
+    }
+    Ok((result, lagging))
 }
 
 /// What a library says of itself. Needs no node.
@@ -129,7 +144,10 @@ fn list(services: &Value) -> String {
             text(&service["library"]),
             text(&service["version"]),
             short(&service["build"]),
-            state(service).to_owned(),
+            share(&service["canary"]).map_or_else(
+                || state(service).to_owned(),
+                |share| format!("{}, canary {share}", state(service)),
+            ),
             service["timeout_ms"].as_u64().map_or_else(|| "-".to_owned(), milliseconds),
             figure(&service["calls"]),
             figure(&service["errors"]),
@@ -157,10 +175,10 @@ fn show(service: &Value) -> String {
         ("refusals", figure(&service["refusals"])),
         ("time-outs", figure(&service["timeouts"])),
     ];
-    if let Some(share) = service["canary"]["share"].as_f64() {
+    if let Some(share) = share(&service["canary"]) {
         let canary = &service["canary"];
         let (version, build) = (text(&canary["version"]), short(&canary["build"]));
-        lines.push(("canary", format!("{version} build {build} on {} % of the requests", share * 100.0)));
+        lines.push(("canary", format!("{version} build {build} on {share} of the requests")));
     }
     for (name, key) in [("does", "description"), ("example", "example"), ("reply", "example_reply")] {
         if let Some(words) = service[key].as_str().filter(|words| !words.is_empty()) {
@@ -198,22 +216,33 @@ pub(crate) fn receipt(result: &Value) -> String {
         return format!("{what} was in force already (build {})", short(&result["build"]));
     }
     let share = result["canary"]["share_ppm"].as_u64().map(|ppm| ppm as f64 / 10_000.0);
-    let how = share.map_or_else(
-        || "is in force in all workers".to_owned(),
-        |share| format!("serves {share} % of the requests in all workers; `gantry service canary` compares"),
-    );
+    let how = match share {
+        _ if result["in_force"] == false => {
+            "is in the registry, and not in force in all workers yet".to_owned()
+        }
+        None => "is in force in all workers".to_owned(),
+        Some(share) => {
+            format!("serves {share} % of the requests in all workers; `gantry service canary` compares")
+        }
+    };
     let mut lines =
         vec![format!("{what} {how} (build {}): services {}", short(&result["build"]), numbers.join(", "))];
-    for worker in result["workers"].as_array().into_iter().flatten() {
-        lines.push(format!(
-            "  {} {}: build {}, no request on an older one",
-            text(&worker["worker"]),
-            worker["pid"],
-            short(&result["build"])
-        ));
-    }
+    lines.extend(result["workers"].as_array().into_iter().flatten().map(worker));
     lines.extend(self_test::lines(&result["self_test"]));
     lines.join("\n")
+}
+
+/// What a worker serves, in a receipt.
+fn worker(worker: &Value) -> String {
+    let what = match (worker["in_force"].as_bool(), worker["running"].as_u64()) {
+        (Some(true), _) => format!("build {}, no request on an older one", short(&worker["build"])),
+        _ if worker["cannot_load"] == true => {
+            "cannot load it, the build before serves; see its log".to_owned()
+        }
+        (_, Some(number)) => format!("still the build before; it runs {number:08} on it"),
+        (_, None) => "still the build before".to_owned(),
+    };
+    format!("  {} {}: {what}", text(&worker["worker"]), worker["pid"])
 }
 
 fn state(service: &Value) -> &'static str {
@@ -223,6 +252,12 @@ fn state(service: &Value) -> &'static str {
         (.., Value::Bool(true)) => "fallen back",
         _ => "serving",
     }
+}
+
+/// The share of the requests that a canary gets, exact to a millionth.
+fn share(canary: &Value) -> Option<String> {
+    let millionths = (canary["share"].as_f64()? * 1e6).round();
+    Some(format!("{} %", millionths / 1e4))
 }
 
 fn sources(sources: &Value) -> String {

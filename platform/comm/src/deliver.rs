@@ -3,13 +3,13 @@
 use gantry_frame::HEADER_BYTES;
 use gantry_message::{Queue as QueueName, REQUEST_ID_BYTES, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, Cursor, SlotRef, State};
-use gantry_segment::{ServiceStatistics, SlotRow};
+use gantry_segment::{FOR_CANARY, ServiceStatistics, SlotRow};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
 use crate::admission::queue_of;
 use crate::counters::{Counter, bump};
-use crate::filing::{FOR_CANARY, NO_SERVICE, block_bytes, home_of};
+use crate::filing::{NO_SERVICE, block_bytes, home_of};
 use crate::io_thread::IoThread;
 use crate::limits::REPLIES_PER_TURN;
 #[cfg(feature = "attack")]

@@ -2,7 +2,7 @@
 
 use gantry_message::{CallerName, Kind, RequestId};
 use gantry_ring::BlockRef;
-use gantry_segment::SlotRow;
+use gantry_segment::{FOR_CANARY, SlotRow};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
@@ -15,8 +15,6 @@ pub(crate) const NO_SERVICE: u32 = u32::MAX;
 /// Flag of a slot's row: the write was done before and its reply is in the database, so it is looked up there before
 /// the service is called.
 pub(crate) const ASK_FIRST: u32 = 1 << 17;
-/// Flag of a slot's row: it goes to the canary of its service, if the worker has one.
-pub(crate) const FOR_CANARY: u32 = 1 << 18;
 
 /// What is written into a slot's row while it is filled.
 #[derive(Debug, Clone, Copy)]

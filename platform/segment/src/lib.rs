@@ -51,8 +51,8 @@ pub use serial_cache::{
     SERIAL_CELLS, SERIAL_KINDS_MAX, SERIAL_LISTS_MAX, SERIAL_SERVERS, SerialCell, SerialCells, SerialKind,
     SerialList, SerialNode, SerialServer,
 };
-pub use service_table::{LibraryFacts, LibraryRow, ServiceRow};
-pub use slot::{RingRow, SlotRow};
+pub use service_table::{LibraryFacts, LibraryRow, ServiceRow, library_bit};
+pub use slot::{FOR_CANARY, RingRow, SlotRow};
 pub use statistics::{LATENCY_BUCKETS, ServiceStatistics, latency_of_bucket};
 pub use text::SharedText;
 pub use window::{REPLY_INLINE_MAX, WindowEntry};

@@ -144,11 +144,24 @@ pub struct ProcessRow {
     pub requests_count: AtomicU64,
     /// Row + 1 of the library table of the build that runs the request; 0 = none.
     pub running_library: AtomicU32,
-    reserved_word: AtomicU32,
+    /// 1 = it has grown too large and asks to be replaced; it serves on until the supervisor says `leave`.
+    pub wants_to_leave: AtomicU32,
 
     /// Bytes of private memory that the process itself last saw, for `memory_max`.
     pub private_bytes: AtomicU64,
-    reserved_line_3: [AtomicU64; 7],
+    /// Libraries of the generation that it serves which it could not load, a bit for each row (modulo 64) of the library
+    /// table: their services are served as before, or by nobody.
+    pub failed_libraries: AtomicU64,
+    /// When the innermost of the calls inside the request's began; monotonic clock, ns.
+    pub inner_since_ns: AtomicU64,
+    /// Number of that call's service, 0 = none.
+    pub inner_service: AtomicU32,
+    /// Row of the service table of that number.
+    pub inner_service_index: AtomicU32,
+    /// Row + 1 of the library table of the build that runs it; 0 = none.
+    pub inner_library: AtomicU32,
+    reserved_inner: AtomicU32,
+    reserved_line_3: [AtomicU64; 2],
 }
 
 #[cfg(not(loom))]

@@ -95,6 +95,11 @@ pub struct LibraryFacts {
     pub file: String,
 }
 
+/// The bit of `ProcessRow::failed_libraries` for a row of the library table.
+pub fn library_bit(row: u32) -> u64 {
+    1 << (row % 64)
+}
+
 impl LibraryRow {
     /// Longest path that the row holds, in bytes.
     pub const FILE_BYTES_MAX: usize = SharedText::<50>::BYTES_MAX;

@@ -4,6 +4,9 @@ use gantry_sys::atomic::{AtomicU32, AtomicU64};
 
 use crate::{Shared, SharedText};
 
+/// Flag of a slot's row: it goes to the canary of its service, if the worker has one; a worker that has none takes it away.
+pub const FOR_CANARY: u32 = 1 << 18;
+
 /// One request on its way through the node.
 ///
 /// `word` is the only truth about who may write the other fields: the communication process while it is

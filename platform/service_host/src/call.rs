@@ -16,6 +16,9 @@ use crate::lender::{Lender, NothingLent, RequestView};
 use crate::loader::{Functions, Library};
 use crate::running::Running;
 
+/// The minor version of the contract from which on `GANTRY_AGAIN` means something.
+const GANTRY_AGAIN_SINCE_MINOR: u32 = 2;
+
 /// How a call ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -186,7 +189,7 @@ pub(crate) fn call_inside(
     // of this instance runs.
     let code = running.enter(|call| unsafe { run(held, call) });
     instance.is_running.set(false);
-    if code == GANTRY_AGAIN {
+    if code == GANTRY_AGAIN && instance.library().description().speaks(GANTRY_AGAIN_SINCE_MINOR) {
         running.lender.ask_again();
     }
     let outcome = outcome_of(code, running);

@@ -235,7 +235,16 @@ impl Reader<'_> {
         }
         // SAFETY: the contract says that so many names lie there, constant until the process ends.
         let names = unsafe { std::slice::from_raw_parts(raw.settings, raw.settings_count as usize) };
-        names.iter().map(|name| self.name(item, *name)).collect()
+        let setting = |name: &GantryText| {
+            let name = self.text(item, "name", *name, NAME_BYTES_MAX)?;
+            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(
+                    self.refuse(item, format!("setting `{name}` must be of visible ASCII characters"))
+                );
+            }
+            Ok(name)
+        };
+        names.iter().map(setting).collect()
     }
 
     /// A source's name; with a `?` at its end the service can do without it.

@@ -50,16 +50,16 @@ impl Container {
             let instance = Instance::create(&library, service.number, &config)?;
             made.insert(service.number, Rc::new(instance));
         }
-        self.builds.insert(path.to_owned(), made);
+        self.builds.insert(library.path().to_owned(), made);
         Ok(library)
     }
 
-    /// Serves on only those builds whose path `is_kept`.
+    /// Serves on only those builds whose path, as [`Library::path`] gives it, `is_kept`.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&Path) -> bool) {
         self.builds.retain(|path, _| is_kept(path));
     }
 
-    /// The instance that serves this number in the build at `path`. Keep the [`Rc`] for as long as it is served, not
+    /// The instance that serves this number in the build at `path`, as [`Library::path`] gives it. Keep the [`Rc`] for as long as it is served, not
     /// longer.
     pub fn get(&self, path: &Path, number: ServiceNumber) -> Option<Rc<Instance>> {
         self.builds.get(path)?.get(&number).cloned()

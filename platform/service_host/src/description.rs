@@ -20,6 +20,14 @@ pub struct Description {
     pub migrations: Vec<MigrationDescription>,
 }
 
+impl Description {
+    /// Whether it was built for this minor version of the contract or a later one.
+    pub(crate) fn speaks(&self, minor: u32) -> bool {
+        let own = self.abi.split_once('.').and_then(|(_, own)| own.parse::<u32>().ok());
+        own.is_some_and(|own| own >= minor)
+    }
+}
+
 /// One service of a library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServiceDescription {

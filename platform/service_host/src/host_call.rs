@@ -15,7 +15,8 @@ use gantry_message::{Kind, ServiceNumber};
 
 use crate::call::{Outcome, call_inside};
 use crate::lender::{
-    DocumentAnswer, DocumentCommand, Lender, ReplyError, RequestView, ResultSet, SourceKind, SqlValue,
+    DocumentAnswer, DocumentCommand, InnerRefusal, Lender, ReplyError, RequestView, ResultSet, SourceKind,
+    SqlValue,
 };
 use crate::running::{Running, ToldError, with_running};
 
@@ -39,11 +40,20 @@ unsafe extern "C" fn call(
     body: GantryBytes,
     reply: *mut GantryBytes,
 ) -> u32 {
+    if !reply.is_null() {
+        // SAFETY: not null, and the contract says that it fits there.
+        unsafe { reply.write_unaligned(GantryBytes::EMPTY) };
+    }
     with_running(call, GANTRY_CALL_REFUSED, |running| {
+        // The body may lie in the reply or in a text of the last call, so they live until this one is over.
+        let last = std::mem::take(&mut running.inner);
         // SAFETY: the contract says that the body is readable while this runs.
-        let body = unsafe { body.read() }.unwrap_or_default();
-        running.inner = Inner::default();
-        let code = match run(running, number, body) {
+        let outcome = match unsafe { body.read() } {
+            Some(body) => run(running, number, body),
+            None => refuse(running, GANTRY_CALL_REFUSED, "the body is null and not empty".to_owned()),
+        };
+        drop(last);
+        let code = match outcome {
             Ok(()) => GANTRY_CALL_DONE,
             Err(code) => code,
         };
@@ -73,20 +83,25 @@ unsafe extern "C" fn last_error(
     })
 }
 
+fn refuse(running: &mut Running<'_>, code: u32, message: String) -> Result<(), u32> {
+    running.inner.message = message;
+    Err(code)
+}
+
 fn run(running: &mut Running<'_>, number: u32, body: &[u8]) -> Result<(), u32> {
     let depth = running.depth + 1;
-    let refuse = |running: &mut Running<'_>, code: u32, message: String| {
-        running.inner.message = message;
-        Err(code)
-    };
     if depth >= GANTRY_CALL_DEPTH_MAX {
         let message = format!("{GANTRY_CALL_DEPTH_MAX} calls inside each other are the most");
         return refuse(running, GANTRY_CALL_REFUSED, message);
     }
-    let found = ServiceNumber::new(number).ok().and_then(|number| running.lender.begin_inner(number));
-    let Some(instance) = found else {
-        let message = format!("service {number:08} is not there, stopped or quarantined");
-        return refuse(running, GANTRY_CALL_UNKNOWN, message);
+    let missing = || format!("service {number:08} is not there, stopped or quarantined");
+    let Ok(checked) = ServiceNumber::new(number) else {
+        return refuse(running, GANTRY_CALL_UNKNOWN, missing());
+    };
+    let instance = match running.lender.begin_inner(checked) {
+        Ok(instance) => instance,
+        Err(InnerRefusal::Unknown) => return refuse(running, GANTRY_CALL_UNKNOWN, missing()),
+        Err(InnerRefusal::Refused { message }) => return refuse(running, GANTRY_CALL_REFUSED, message),
     };
     let kind = instance.service().kind;
     if running.kind == Kind::Read && kind != Kind::Read {
@@ -106,9 +121,10 @@ fn run(running: &mut Running<'_>, number: u32, body: &[u8]) -> Result<(), u32> {
         number: instance.number(),
         reply: Vec::new(),
         reply_bytes: 0,
+        is_again: false,
     };
     let outcome = call_inside(&instance, &mut lent, request, depth);
-    let LentInside { mut reply, reply_bytes, .. } = lent;
+    let LentInside { mut reply, reply_bytes, is_again, .. } = lent;
     let (code, message, told) = match outcome {
         Outcome::Done => {
             reply.truncate(reply_bytes);
@@ -122,6 +138,10 @@ fn run(running: &mut Running<'_>, number: u32, body: &[u8]) -> Result<(), u32> {
         }
         Outcome::Failed { message } => (GANTRY_CALL_FAILED, format!("service {number:08}: {message}"), None),
     };
+    if is_again && kind != Kind::Read {
+        // All of the request is given up with it, and may do better the next time.
+        running.lender.ask_again();
+    }
     // What it wrote before it gave up must not take effect.
     let spoils =
         (kind != Kind::Read).then(|| format!("service {number:08}, called inside, gave up: {message}"));
@@ -136,6 +156,8 @@ struct LentInside<'o> {
     number: ServiceNumber,
     reply: Vec<u8>,
     reply_bytes: usize,
+    /// It asked to be run again.
+    is_again: bool,
 }
 
 impl Lender for LentInside<'_> {
@@ -193,10 +215,10 @@ impl Lender for LentInside<'_> {
     }
 
     fn ask_again(&mut self) {
-        self.outer.ask_again();
+        self.is_again = true;
     }
 
-    fn begin_inner(&mut self, number: ServiceNumber) -> Option<std::rc::Rc<crate::Instance>> {
+    fn begin_inner(&mut self, number: ServiceNumber) -> Result<std::rc::Rc<crate::Instance>, InnerRefusal> {
         self.outer.begin_inner(number)
     }
 

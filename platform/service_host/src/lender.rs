@@ -117,6 +117,18 @@ pub enum ReplyError {
     NoReply,
 }
 
+/// Why no service is called inside a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InnerRefusal {
+    /// It is not there, stopped or quarantined.
+    Unknown,
+    /// It cannot be called here and now.
+    Refused {
+        /// Why, for whoever wrote the calling service.
+        message: String,
+    },
+}
+
 /// What a worker lends to one running call. All methods are called on the thread that runs the call, one at
 /// a time, and none after it ended. A panic in one of them is caught and fails the call.
 pub trait Lender {
@@ -183,11 +195,14 @@ pub trait Lender {
     /// The service fails for what may be over when the whole request is run again.
     fn ask_again(&mut self) {}
 
-    /// The instance of a service that may be called now inside the running call, in the same transaction; `None` if there is
-    /// none. Until [`end_inner`](Lender::end_inner) everything is asked for in its name.
-    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
+    /// The instance of a service that is called now inside the running call, in the same transaction. Until
+    /// [`end_inner`](Lender::end_inner) everything is asked for in its name.
+    ///
+    /// # Errors
+    /// [`InnerRefusal`]; then nothing is to be ended.
+    fn begin_inner(&mut self, number: ServiceNumber) -> Result<Rc<Instance>, InnerRefusal> {
         let _ = number;
-        None
+        Err(InnerRefusal::Unknown)
     }
 
     /// The inner call is over. `spoils`: the request must not succeed any more, for this reason.

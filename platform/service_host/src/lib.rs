@@ -39,8 +39,8 @@ pub use environment::{Bare, Environment, Missing, Need};
 pub use error::LoadError;
 pub use gantry_abi::{Level, SerialError, SerialErrorKind, SqlError, SqlErrorKind};
 pub use lender::{
-    DocumentAnswer, DocumentCommand, Lender, NothingLent, ReplyError, RequestView, ResultSet, SourceKind,
-    SqlValue, is_log_enabled, log,
+    DocumentAnswer, DocumentCommand, InnerRefusal, Lender, NothingLent, ReplyError, RequestView, ResultSet,
+    SourceKind, SqlValue, is_log_enabled, log,
 };
 pub use loader::{Library, Loader};
 pub use probe::{describe, probe};

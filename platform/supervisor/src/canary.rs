@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::commands::Task;
 use crate::helper::{Job, Lane};
 use crate::limits::HELPER_LIMIT;
+use crate::receipt::{Goal, is_served_by_all};
 use crate::run::Supervisor;
 use crate::snapshot::{Snapshot, SnapshotLibrary};
 
@@ -92,7 +93,14 @@ impl Trial {
         now
     }
 
-    fn verdict(&self, pairs: &BTreeMap<ServiceNumber, Pair>, rule: &ServiceSettings, now_ns: u64) -> Verdict {
+    /// `is_served`: every worker has loaded the canary, so that the figures are its own.
+    fn verdict(
+        &self,
+        pairs: &BTreeMap<ServiceNumber, Pair>,
+        is_served: bool,
+        rule: &ServiceSettings,
+        now_ns: u64,
+    ) -> Verdict {
         if self.deaths_count >= rule.canary_deaths {
             let count = self.deaths_count;
             return Verdict::Abort { why: format!("{count} workers died in it (service.canary_deaths)") };
@@ -108,7 +116,9 @@ impl Trial {
         let ran = Duration::from_nanos(now_ns.saturating_sub(self.began_ns));
         let calls: u64 = pairs.values().map(|pair| pair.canary.served()).sum();
         match self.promote_after {
-            Some(after) if ran >= after && calls >= u64::from(rule.canary_calls) => Verdict::Promote,
+            Some(after) if is_served && ran >= after && calls >= u64::from(rule.canary_calls) => {
+                Verdict::Promote
+            }
             _ => Verdict::GoOn,
         }
     }
@@ -156,9 +166,13 @@ impl Supervisor {
     pub(crate) fn judge_canaries(&mut self) {
         let now_ns = clock::monotonic_ns();
         let mut jobs = Vec::new();
+        let (control, places) = (self.segments.control(), &self.places);
+        let generation = control.node().directory_generation.load(Acquire);
         for trial in self.trials.iter_mut().filter(|trial| !trial.is_ending) {
-            let pairs = trial.since(self.segments.control(), &self.snapshot);
-            let verdict = trial.verdict(&pairs, &self.settings.service, now_ns);
+            let pairs = trial.since(control, &self.snapshot);
+            let goal = Goal::new(control, generation, &trial.library);
+            let is_served = is_served_by_all(control, places, goal);
+            let verdict = trial.verdict(&pairs, is_served, &self.settings.service, now_ns);
             let (library, version) = (trial.library.clone(), trial.version.clone());
             let (operation, why) = match verdict {
                 Verdict::GoOn => continue,

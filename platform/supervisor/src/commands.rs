@@ -12,13 +12,13 @@ use gantry_telemetry::Level;
 use serde_json::{Value, json};
 
 use crate::SupervisorError;
-use crate::children::Place;
 use crate::helper::{Finished, Job, Lane};
 use crate::limits::{HELPER_LIMIT, SERVED_LIMIT};
 use crate::node_row::{level_code, milliseconds};
 use crate::protocol::{Request, Response, ServiceRequest};
 use crate::publish::{Defaults, free_libraries, publish};
 use crate::reap::wake_all;
+use crate::receipt::{Goal, is_served_by_all, late, receipt};
 use crate::reload::policy;
 use crate::run::{Phase, Supervisor};
 use crate::shutdown::Drain;
@@ -55,8 +55,8 @@ pub(crate) struct Pending {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WaitFor {
-    /// Every worker that is ready serves this generation.
-    Served { generation: u64 },
+    /// Every worker that is ready serves this.
+    Served { goal: Goal },
     /// The node refuses, and nothing is in flight.
     Drained,
 }
@@ -252,7 +252,9 @@ impl Supervisor {
         let published = answer.snapshot.map(|snapshot| self.publish(snapshot)).transpose();
         match published {
             Ok(Some(generation)) => {
-                self.wait_for(client, WaitFor::Served { generation }, SERVED_LIMIT, answer.result);
+                let library = answer.result["library"].as_str().unwrap_or_default();
+                let goal = Goal::new(self.segments.control(), generation, library);
+                self.wait_for(client, WaitFor::Served { goal }, SERVED_LIMIT, answer.result);
             }
             Ok(None) => self.answer(client, &Response::done(answer.result)),
             Err(error) => self.answer(client, &Response::failed(error.to_string())),
@@ -266,7 +268,8 @@ impl Supervisor {
             service.quarantined |= self.quarantined.get(&service.number) == Some(&service.build);
         }
         let control = self.segments.control();
-        if is_served_by_all(control, &self.places, control.node().directory_generation.load(Acquire)) {
+        let present = control.node().directory_generation.load(Acquire);
+        if is_served_by_all(control, &self.places, Goal { generation: present, libraries: u64::MAX }) {
             free_libraries(control);
         }
         let policy = policy(self.settings.service.policy);
@@ -334,22 +337,14 @@ impl Supervisor {
         let control = self.segments.control();
         let is_late = now_ns >= pending.deadline_ns || matches!(self.phase, Phase::Ended);
         match pending.wait {
-            WaitFor::Served { generation } => {
-                if is_served_by_all(control, &self.places, generation) {
-                    let mut receipt = pending.result.clone();
-                    if let Some(receipt) = receipt.as_object_mut() {
-                        receipt.insert("workers".to_owned(), self.served_by(generation));
-                    }
-                    return Some(Response::done(receipt));
+            WaitFor::Served { goal } => {
+                let receipt = || receipt(control, &self.places, goal, &pending.result);
+                if is_served_by_all(control, &self.places, goal) {
+                    return Some(Response::done(receipt()));
                 }
-                let behind = || behind(control, &self.places, generation).join(", ");
-                is_late.then(|| {
-                    Response::failed(format!(
-                        "it is done, but not in force everywhere yet: {} still serve the version before; they change \
-                         when their present request ends",
-                        behind()
-                    ))
-                })
+                // One that cannot load it will not change by itself.
+                let is_settled = is_served_by_all(control, &self.places, Goal { libraries: 0, ..goal });
+                (is_late || is_settled).then(|| not_everywhere(receipt()))
             }
             WaitFor::Drained => {
                 let in_flight_count = in_flight_count(control);
@@ -367,20 +362,6 @@ impl Supervisor {
                 })
             }
         }
-    }
-
-    /// The workers that serve a generation, each with the generation that it says it serves.
-    fn served_by(&self, generation: u64) -> Value {
-        let control = self.segments.control();
-        let workers = self.places.iter().filter(|place| place.kind.is_worker() && place.is_ready());
-        let served = workers.filter_map(|place| {
-            let row = control.processes().get(usize::from(place.row))?;
-            let served = row.generation_served.load(Acquire);
-            let pid = place.running()?.pid;
-            (served >= generation)
-                .then(|| json!({ "worker": place.kind.name, "pid": pid, "generation": served }))
-        });
-        served.collect()
     }
 
     /// Answers a client, and runs what it has sent behind its command.
@@ -454,73 +435,12 @@ pub(crate) fn in_flight_count(control: &Control) -> usize {
     Slots::new(control.slots()).words().filter(|(_, word)| !word.is(State::Free)).count()
 }
 
-fn is_served_by_all(control: &Control, places: &[Place], generation: u64) -> bool {
-    behind(control, places, generation).is_empty()
-}
-
-/// The workers that do not serve a generation yet, in words. Those that are just starting will begin with it.
-fn behind(control: &Control, places: &[Place], generation: u64) -> Vec<String> {
-    let workers = places.iter().filter(|place| place.kind.is_worker() && place.is_ready());
-    workers
-        .filter_map(|place| {
-            let row = control.processes().get(usize::from(place.row))?;
-            // Acquire: pairs with the worker's store after it adopted.
-            if row.generation_served.load(Acquire) >= generation {
-                return None;
-            }
-            let service = row.running_service.load(Relaxed);
-            let pid = place.running()?.pid;
-            Some(match ServiceNumber::new(service) {
-                Ok(number) if service != 0 => format!("{} {pid} (running {number})", place.kind.name),
-                _ => format!("{} {pid}", place.kind.name),
-            })
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::collections::BTreeMap;
-
-    #[test]
-    fn a_start_by_hand_and_another_build_give_a_new_chance_and_the_same_build_does_not() {
-        let number = ServiceNumber::new(20_000_004).unwrap();
-        assert_eq!(given_a_new_chance(&ServiceRequest::Start { number }, &Value::Null), [number]);
-        let reload = ServiceRequest::Reload { name: "card".to_owned() };
-        let result = |changed: bool| json!({"changed": changed, "services": [20_000_004]});
-        assert_eq!(given_a_new_chance(&reload, &result(true)), [number]);
-        assert!(given_a_new_chance(&reload, &result(false)).is_empty());
-        assert!(
-            given_a_new_chance(&ServiceRequest::Stop { number, why: String::new() }, &result(true))
-                .is_empty()
-        );
-    }
-
-    #[test]
-    fn requests_become_arguments_that_are_never_options() {
-        let number = ServiceNumber::new(20_000_004).unwrap();
-        let set =
-            BTreeMap::from([("rate".to_owned(), "5".to_owned()), ("refuse".to_owned(), "true".to_owned())]);
-        let cases = [
-            (
-                ServiceRequest::Deploy {
-                    library: "--help".into(),
-                    canary_ppm: None,
-                    promote_after_ms: None,
-                    why: String::new(),
-                },
-                vec!["deploy", "--", "--help"],
-            ),
-            (
-                ServiceRequest::Rollback { name: "--x".into(), to: Some("1.0".into()), why: String::new() },
-                vec!["rollback", "--", "--x", "1.0"],
-            ),
-            (ServiceRequest::Start { number }, vec!["start", "--", "20000004"]),
-            (ServiceRequest::Rule { number, set }, vec!["rule", "--", "20000004", "rate=5", "refuse=true"]),
-        ];
-        for (request, expected) in cases {
-            assert_eq!(arguments_of(&request), expected);
-        }
-    }
+/// A change that workers have not taken up in time.
+fn not_everywhere(receipt: Value) -> Response {
+    let error = format!(
+        "it is in the registry, but not in force everywhere: {} still serve what was before; one that runs a request \
+         changes when that ends",
+        late(&receipt)
+    );
+    Response { ok: false, result: Some(receipt), error: Some(error) }
 }

@@ -134,7 +134,7 @@ pub enum ServiceRequest {
 pub struct Response {
     /// Whether it was done.
     pub ok: bool,
-    /// What there is to say about it.
+    /// What there is to say about it; with a change that is not in force everywhere yet, who lags behind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<serde_json::Value>,
     /// Why it was not done, for an operator.

@@ -62,7 +62,7 @@ impl Supervisor {
             dead.ready_ns = Some(clock::monotonic_ns());
         }
         process.set_state(ProcessState::Dead);
-        let last = last_state(control, process);
+        let last = last_state(control, process, is_over_time(&dead));
         let noted = report::noted(control, row);
         // Before the recovery, which lets callers know of the death: their next request must meet the quarantine.
         self.note_for_quarantine(&dead, &last);
@@ -120,9 +120,7 @@ impl Supervisor {
     /// Counts a death that is a service's doing, and quarantines the version that died too often.
     fn note_for_quarantine(&mut self, dead: &Running, last: &LastState) {
         let (Some(number), Some(library)) = (last.service, &last.library) else { return };
-        let is_over_time =
-            dead.ending.is_some_and(|ending| ending.is_killed && ending.reason == Reason::OverTime);
-        if last.note == 0 && !is_over_time {
+        if last.note == 0 && !is_over_time(dead) {
             return;
         }
         let rule = QuarantineRule {
@@ -235,17 +233,40 @@ pub(crate) fn has_been_ready(state: ProcessState) -> bool {
     }
 }
 
-/// What the row of a dead child says of its end.
-fn last_state(control: &Control, row: &ProcessRow) -> LastState {
-    let number = row.running_service.load(Relaxed);
-    let service = ServiceNumber::new(number).ok().filter(|number| !number.is_platform());
+/// Whether a child was killed since its request had taken too long.
+fn is_over_time(dead: &Running) -> bool {
+    dead.ending.is_some_and(|ending| ending.is_killed && ending.reason == Reason::OverTime)
+}
+
+/// What the row of a dead child says of its end: which service's doing it was.
+fn last_state(control: &Control, row: &ProcessRow, is_over_time: bool) -> LastState {
+    let is_inner = is_the_inner_ones_doing(row, is_over_time);
+    let (number, library, index) = if is_inner {
+        (&row.inner_service, &row.inner_library, &row.inner_service_index)
+    } else {
+        (&row.running_service, &row.running_library, &row.running_service_index)
+    };
+    let service = ServiceNumber::new(number.load(Relaxed)).ok().filter(|number| !number.is_platform());
     // Its row of the library table is freed only when no worker serves it, nor did when it died.
-    let ran = row.running_library.load(Relaxed).checked_sub(1).filter(|_| service.is_some());
+    let ran = library.load(Relaxed).checked_sub(1).filter(|_| service.is_some());
     let library = ran.and_then(|ran| control.libraries().get(ran as usize)?.read());
-    let known = control.services().get(row.running_service_index.load(Relaxed) as usize);
+    let known = control.services().get(index.load(Relaxed) as usize);
     let canary = known.and_then(|known| known.canary_library.load(Relaxed).checked_sub(1));
     let is_canary = library.is_some() && ran == canary;
     LastState { note: row.death_note.load(Relaxed), service, library, is_canary }
+}
+
+/// Whether a death is the doing of the service that was called inside the request's: it ran when the worker crashed; of the
+/// time that ran out, it took at least half.
+fn is_the_inner_ones_doing(row: &ProcessRow, is_over_time: bool) -> bool {
+    if row.inner_service.load(Relaxed) == 0 {
+        return false;
+    }
+    let limit_ns = row.kill_at_ns.load(Relaxed);
+    let took_ns = |since: u64| limit_ns.saturating_sub(since);
+    let (all_ns, inner_ns) =
+        (took_ns(row.running_since_ns.load(Relaxed)), took_ns(row.inner_since_ns.load(Relaxed)));
+    !is_over_time || inner_ns >= all_ns / 2
 }
 
 /// Tells every I/O thread to look at its slots, and wakes every process of the node.
@@ -306,18 +327,18 @@ mod tests {
         row.running_service_index.store(3, Relaxed);
         row.running_library.store(1, Relaxed);
         row.death_note.store(11, Relaxed);
-        let last = last_state(&control, row);
+        let last = last_state(&control, row, false);
         assert_eq!((last.note, last.library, last.is_canary), (11, Some(facts("b1")), false));
         assert_eq!(last.service.map(ServiceNumber::get), Some(19_000_003));
         row.running_library.store(2, Relaxed);
-        let last = last_state(&control, row);
+        let last = last_state(&control, row, false);
         assert_eq!((last.library, last.is_canary), (Some(facts("b2")), true));
         row.running_library.store(99, Relaxed);
-        assert_eq!(last_state(&control, row).library, None, "an index that names no row is no build");
+        assert_eq!(last_state(&control, row, false).library, None, "an index that names no row is no build");
         row.running_library.store(0, Relaxed);
-        assert_eq!(last_state(&control, row).library, None, "it died before it called the service");
+        assert_eq!(last_state(&control, row, false).library, None, "it died before it called the service");
         row.running_service.store(0, Relaxed);
-        assert_eq!(last_state(&control, row).service, None);
+        assert_eq!(last_state(&control, row, false).service, None);
     }
 
     #[test]

@@ -163,6 +163,8 @@ pub(crate) struct Supervisor {
     pub(crate) registry_fault: Option<(String, u64)>,
     /// Processes of an earlier program are being replaced.
     pub(crate) is_upgrading: bool,
+    /// When a process was last replaced by another one.
+    pub(crate) replaced_ns: u64,
     /// Keys of the configuration that changed and wait for a restart.
     pub(crate) needs_restart: Vec<String>,
     /// Signs of life from before this moment are not missed.
@@ -249,7 +251,7 @@ impl Supervisor {
         }
         self.prepare_again(now_ns);
         self.advance_start();
-        self.advance_upgrade();
+        self.advance_replacements(now_ns);
         self.advance_drain(now_ns);
         self.advance_stop(now_ns);
         self.answer_pending(now_ns);

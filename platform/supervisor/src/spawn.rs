@@ -118,6 +118,10 @@ fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
     row.running_service.store(0, Relaxed);
     row.running_service_index.store(0, Relaxed);
     row.running_library.store(0, Relaxed);
+    row.inner_service.store(0, Relaxed);
+    row.inner_library.store(0, Relaxed);
+    row.wants_to_leave.store(0, Relaxed);
+    row.failed_libraries.store(0, Relaxed);
     row.death_note.store(0, Relaxed);
     row.versions_held.store(0, Relaxed);
     row.generation_served.store(0, Relaxed);

@@ -177,6 +177,7 @@ impl Supervisor {
             is_prepared: false,
             registry_fault: None,
             is_upgrading: purpose == Purpose::Upgrade,
+            replaced_ns: clock::monotonic_ns(),
             watch_from_ns: now_ns,
             last_tick_ns: now_ns,
             next_second_ns: 0,

@@ -4,19 +4,16 @@
 
 use std::path::PathBuf;
 
-use gantry_sys::atomic::Ordering::Release;
 use gantry_sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::adopt::can_take_from;
-use crate::children::{Life, Place};
+use crate::children::Place;
 use crate::commands::Task;
 use crate::helper::{Job, Lane};
 use crate::limits::LAYOUT_LIMIT;
 use crate::protocol::Response;
-use crate::reap::wake_all;
 use crate::run::{Phase, Supervisor};
-use crate::shutdown::{HAND_OVER, LEAVE};
 
 impl Supervisor {
     /// Asks another program what it is. `None` when the answer comes later.
@@ -79,34 +76,6 @@ impl Supervisor {
         tracing::warn!(executable = %executable.display(), "this supervisor goes on as another program");
         self.answer(client, &Response::done(json!({ "pid": std::process::id() })));
         self.leave_to(executable);
-    }
-
-    /// Replaces the next process of the earlier program when everybody else is ready: spares first, so that each of the
-    /// others finds one that takes its seat, and the communication process last.
-    pub(crate) fn advance_upgrade(&mut self) {
-        if !self.is_upgrading || !matches!(self.phase, Phase::Serving) {
-            return;
-        }
-        let is_settled = |place: &Place| {
-            place.running().is_some_and(|running| running.ready_ns.is_some() && !running.is_leaving)
-        };
-        if !self.places.iter().all(is_settled) {
-            return;
-        }
-        let is_old = |place: &&mut Place| place.running().is_some_and(|running| running.is_old);
-        let order = |place: &&mut Place| (!place.kind.is_worker(), !place.kind.is_spare());
-        let Some(place) = self.places.iter_mut().filter(is_old).min_by_key(order) else {
-            tracing::warn!("every process runs the new program");
-            self.is_upgrading = false;
-            return;
-        };
-        let leave = if place.kind.is_worker() { LEAVE } else { HAND_OVER };
-        let Life::Running(running) = &mut place.life else { return };
-        running.is_leaving = true;
-        tracing::warn!(child = place.kind.name, row = place.row, pid = running.pid, "child is replaced");
-        let control = self.segments.control();
-        control.processes()[usize::from(place.row)].leave.store(leave, Release);
-        wake_all(control, &self.doorbells);
     }
 
     /// How many processes of the earlier program are left; null when no upgrade is under way.

@@ -5,15 +5,20 @@ use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use crate::process::take_inherited;
+use crate::process::{PidFd, take_inherited};
 
 /// How often a file that vanishes between opening and locking is opened again; more often than that somebody
 /// plays with us.
 const REOPEN_MAX: u32 = 16;
+/// How long a lock may outlive the process that had it.
+const OUTLIVED_MAX: Duration = Duration::from_secs(1);
+/// Between two attempts to have it then.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Longest content that is read as a pid, in bytes.
 const PID_TEXT_BYTES_MAX: u64 = 16;
 
@@ -83,12 +88,27 @@ pub struct PidFile {
 }
 
 impl PidFile {
-    /// Locks the file at `path`, makes it if need be (mode 0600), and writes this process's pid. Does not
-    /// block.
+    /// Locks the file at `path`, makes it if need be (mode 0600), and writes this process's pid. Blocks for a second at
+    /// most, and only while the process that had the lock is dead: a program that it was just starting has the lock for the
+    /// moment between its fork and its exec.
     ///
     /// # Errors
     /// [`LockError::Held`] if a living process has it.
     pub fn acquire(path: &Path) -> Result<Self, LockError> {
+        let begun = Instant::now();
+        loop {
+            match Self::try_acquire(path) {
+                Err(LockError::Held { held_by: Some(pid), .. })
+                    if is_dead(pid) && begun.elapsed() < OUTLIVED_MAX =>
+                {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn try_acquire(path: &Path) -> Result<Self, LockError> {
         let failed = |call| move |cause: io::Error| LockError::File { path: path.to_owned(), call, cause };
         for _ in 0..REOPEN_MAX {
             let mut options = File::options();
@@ -156,11 +176,24 @@ impl PidFile {
             .ok_or_else(|| failed("take over")(io::Error::other("it is another file now")))
     }
 
-    /// Tells who has the file at `path`, without disturbing anybody who is just trying to lock it.
+    /// Tells who has the file at `path`, without disturbing anybody who is just trying to lock it. Blocks as
+    /// [`acquire`](Self::acquire).
     ///
     /// # Errors
     /// [`LockError::File`] if it exists and cannot be read.
     pub fn holder(path: &Path) -> Result<Holder, LockError> {
+        let begun = Instant::now();
+        loop {
+            match Self::holder_now(path) {
+                Ok(Holder::Process(pid)) if is_dead(pid) && begun.elapsed() < OUTLIVED_MAX => {
+                    std::thread::sleep(LOOK_AGAIN);
+                }
+                found => return found,
+            }
+        }
+    }
+
+    fn holder_now(path: &Path) -> Result<Holder, LockError> {
         let failed = |call| move |cause: io::Error| LockError::File { path: path.to_owned(), call, cause };
         let file = match File::options().read(true).write(true).open(path) {
             Ok(file) => file,
@@ -183,6 +216,14 @@ impl Drop for PidFile {
         // on holding it.
         let _emptied = self.file.set_len(0);
         let _unlocked = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
+    }
+}
+
+/// Whether no process with this pid lives.
+fn is_dead(pid: i32) -> bool {
+    match PidFd::open(pid) {
+        Ok(process) => process.is_dead(),
+        Err(error) => error.raw_os_error() == Some(Errno::ESRCH as i32),
     }
 }
 
@@ -243,6 +284,27 @@ mod tests {
         assert_eq!(PidFile::holder(&path).unwrap(), Holder::Nobody);
         let _held = PidFile::acquire(&path).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", own_pid()));
+    }
+
+    /// As of a program that a killed supervisor was just starting.
+    #[test]
+    fn lock_that_outlives_its_process_for_a_moment_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gantry.pid");
+        let child = crate::process::Spawn::new("/bin/true").spawn().unwrap();
+        assert!(crate::process::PidFd::from(child.pidfd).wait(None));
+        assert!(crate::process::reap(child.pid).has_ended());
+        std::fs::write(&path, format!("{}\n", child.pid)).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_WRLCK))).unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(LOOK_AGAIN * 20);
+                fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK))).unwrap();
+            });
+            assert_eq!(PidFile::holder(&path).unwrap(), Holder::Nobody);
+            PidFile::acquire(&path).unwrap();
+        });
     }
 
     #[test]

@@ -10,7 +10,8 @@ use gantry_ring::Cursor;
 use gantry_segment::ProcessNote;
 use gantry_serials::Serials;
 use gantry_service_host::{
-    DocumentAnswer, DocumentCommand, Instance, Lender, ReplyError, ResultSet, SourceKind, SqlValue,
+    DocumentAnswer, DocumentCommand, InnerRefusal, Instance, Lender, ReplyError, ResultSet, SourceKind,
+    SqlValue,
 };
 
 use crate::inner::Callable;
@@ -48,7 +49,8 @@ impl Lent<'_, '_> {
     pub(crate) fn enter(&mut self, source: &str) -> Result<(), SqlError> {
         // Where a database has one writer at a time, the wait for that place is here.
         let _noted = (!self.transaction.is_on(source)).then(|| Noted::begin(self.note, source, BEGIN));
-        let entered = self.transaction.enter(self.sources, source, self.write.as_ref(), self.limit);
+        let write = self.write.as_ref().filter(|_| !self.is_for_reading(source));
+        let entered = self.transaction.enter(self.sources, source, write, self.limit);
         entered.map_err(|error| self.note_failure(error))
     }
 
@@ -138,7 +140,7 @@ impl Lender for Lent<'_, '_> {
         self.transaction.is_taken_back = true;
     }
 
-    fn begin_inner(&mut self, number: ServiceNumber) -> Option<Rc<Instance>> {
+    fn begin_inner(&mut self, number: ServiceNumber) -> Result<Rc<Instance>, InnerRefusal> {
         self.begin_inner_call(number)
     }
 

@@ -4,7 +4,7 @@ use std::ptr::NonNull;
 
 use gantry_message::{CallerName, Kind, RequestId, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, SlotRef};
-use gantry_segment::{REPLY_INLINE_MAX, SlotRow};
+use gantry_segment::{FOR_CANARY, REPLY_INLINE_MAX, SlotRow};
 use gantry_service_host::{Instance, Outcome, RequestView, business_body, call};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
@@ -98,11 +98,15 @@ impl<'a> Worker<'a> {
         room: ReplyRoom<'a>,
     ) {
         let index = row.service_index.load(Ordering::Relaxed) as usize;
-        let Some(build) = self.build_for(index, facts) else {
+        let Some(build) = self.build_for(slot, index, facts) else {
             tracing::error!(service = %facts.service, "this worker does not hold the service's library; answered 103");
             return self.reply(slot, row, Status::ServiceStopped, &room);
         };
         self.note_build(build.row);
+        if facts.is_for_canary && !build.is_canary {
+            // What it does counts for the build in force.
+            row.flags.fetch_and(!FOR_CANARY, Ordering::Relaxed);
+        }
         let instance = build.instance;
         let library = instance.library().description();
         self.note.begin_request(slot.to_bits(), &library.name, &library.version);
@@ -141,7 +145,9 @@ impl<'a> Worker<'a> {
                 note: self.note,
                 slot: slot.to_bits(),
                 request_id: facts.request_id,
+                own: instance,
                 running: Vec::new(),
+                used: Vec::new(),
                 spoilt: None,
             },
             note: self.note,
@@ -161,9 +167,8 @@ impl<'a> Worker<'a> {
             body: NonNull::slice_from_raw_parts(start, body.len()),
         };
         // A service without data sources never asks by itself whether it was done before.
-        let is_asked = facts.was_done && instance.service().sources.is_empty() && lent.write.is_some();
-        let is_stopped =
-            is_asked && lent.enter(REQUEST_SOURCE).is_err() && lent.transaction.stopped.is_some();
+        let is_asked = facts.was_done && instance.service().sources.is_empty();
+        let is_stopped = is_asked && lent.find_earlier();
         let outcome = if is_stopped { Outcome::Done } else { call(instance, &mut lent, view) };
         let Lent { reply: room, transaction, write, callable, .. } = lent;
         let outcome = match (outcome, callable.spoilt) {
@@ -336,14 +341,15 @@ impl<'a> Worker<'a> {
 
     /// The build that this request goes to. Another may have come into force since this worker looked last, such as in
     /// place of one that kills workers: its row is written before the request could be admitted, so it is seen here.
-    fn build_for(&mut self, index: usize, facts: &Facts) -> Option<Build> {
+    fn build_for(&mut self, slot: SlotRef, index: usize, facts: &Facts) -> Option<Build> {
         let row = self.segments.control().services().get(index)?;
         let in_force = row.library.load(Ordering::Relaxed);
         let canary = row.canary_library.load(Ordering::Relaxed).checked_sub(1);
         if !self.libraries.lead(facts.service, in_force, canary) {
             self.follow_late_change();
         }
-        self.libraries.build(facts.service, facts.is_for_canary)
+        // What a canary has killed a worker with goes to the build in force the next time.
+        self.libraries.build(facts.service, facts.is_for_canary && slot.generation.attempt() == 0)
     }
 
     fn is_quarantined(&self, row: &SlotRow) -> bool {
@@ -400,7 +406,7 @@ impl Facts {
             request_id: RequestId::new(id).ok()?,
             deadline_ns: row.deadline_ns.load(Ordering::Relaxed),
             was_done: flags >> 17 & 1 == 1,
-            is_for_canary: flags >> 18 & 1 == 1,
+            is_for_canary: flags & FOR_CANARY != 0,
         })
     }
 

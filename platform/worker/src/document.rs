@@ -163,13 +163,7 @@ impl Lent<'_, '_> {
 
     /// Makes the source part of the request, after the SQL source whose transaction says whether the request was done.
     fn enter_documents(&mut self, source: &str) -> Result<(), SqlError> {
-        if self.write.is_some() {
-            let mut declared = self.declared().iter();
-            let first_sql = declared.find(|name| self.sources.has(name.as_str())).cloned();
-            if let Some(first_sql) = first_sql {
-                self.enter(&first_sql)?;
-            }
-        }
+        self.enter_own_source()?;
         if self.transaction.documents.iter().any(|begun| begun == source) {
             return Ok(());
         }

@@ -21,6 +21,8 @@ use crate::{WorkerError, death_note, modules};
 const SLEEP_MAX: Duration = Duration::from_millis(500);
 /// How long after a library could not be loaded it is tried again.
 const LOAD_AGAIN_NS: u64 = 1_000_000_000;
+/// The same at most, after many failures.
+const LOAD_AGAIN_NS_MAX: u64 = 60_000_000_000;
 /// How often the private memory is looked at while requests come.
 const MEMORY_LOOK_NS: u64 = 100_000_000;
 
@@ -71,6 +73,7 @@ pub(crate) struct Worker<'a> {
     /// The directory generation that was last looked at, and when a failed one is tried again.
     generation_seen: u64,
     load_again_ns: u64,
+    load_pause_ns: u64,
     /// When filling up serial numbers is tried again after it failed.
     pub(crate) top_up_again_ns: u64,
     log_level_seen: u32,
@@ -151,6 +154,7 @@ impl<'a> Worker<'a> {
             leave: signal::terminate_flag(),
             generation_seen: 0,
             load_again_ns: 0,
+            load_pause_ns: 0,
             top_up_again_ns: 0,
             log_level_seen: 0,
             memory_look_ns: 0,
@@ -166,9 +170,10 @@ impl<'a> Worker<'a> {
             if self.requests.is_some() {
                 return true;
             }
-            if self.is_told_to_leave() || self.has_grown_too_large() {
+            if self.is_told_to_leave() {
                 return false;
             }
+            self.ask_to_leave_when_too_large();
             self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
             if let Some(queue) = queue_of(self.row.role()) {
                 self.requests = Some(requests_of(self.segments, queue));
@@ -187,7 +192,8 @@ impl<'a> Worker<'a> {
 
     fn take_until_told_to_leave(&mut self) {
         let Some(requests) = self.requests else { return };
-        while !self.is_told_to_leave() && !self.has_grown_too_large() {
+        while !self.is_told_to_leave() {
+            self.ask_to_leave_when_too_large();
             self.row.heartbeat_ns.store(clock::monotonic_ns(), Ordering::Relaxed);
             self.follow_tables();
             self.top_up_serials();
@@ -205,14 +211,21 @@ impl<'a> Worker<'a> {
         self.leave.load(Ordering::Relaxed) || self.row.leave.load(Ordering::Relaxed) != 0
     }
 
-    /// Whether this process holds more than the configuration allows and should be replaced. It leaves between two
-    /// requests, so nobody notices; what is queued waits for its successor or another worker.
+    /// Asks to be replaced when this process holds more than the configuration allows. It serves on until the supervisor
+    /// has it leave, which is one worker at a time; then between two requests, so that nobody notices.
+    fn ask_to_leave_when_too_large(&mut self) {
+        if self.row.wants_to_leave.load(Ordering::Relaxed) == 0 && self.has_grown_too_large() {
+            self.row.wants_to_leave.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether this process holds more than the configuration allows.
     fn has_grown_too_large(&mut self) -> bool {
         let old_count = self.libraries.old_count();
         if old_count > self.settings.workers.versions_max as usize {
             tracing::warn!(
                 old_count,
-                "this worker holds too many old library versions; it leaves to be replaced"
+                "this worker holds too many old library versions; it is to be replaced"
             );
             return true;
         }
@@ -231,11 +244,7 @@ impl<'a> Worker<'a> {
         // A limit below what a fresh worker takes would have each one leave at once.
         let bytes_max = bytes_max.max(self.fresh_bytes.saturating_mul(2));
         if bytes > bytes_max {
-            tracing::warn!(
-                bytes,
-                bytes_max,
-                "this worker is over workers.memory_max; it leaves to be replaced"
-            );
+            tracing::warn!(bytes, bytes_max, "this worker is over workers.memory_max; it is to be replaced");
         }
         bytes > bytes_max
     }
@@ -288,27 +297,30 @@ impl<'a> Worker<'a> {
             return;
         }
         self.generation_seen = generation;
-        if self.adopt() {
-            // Release: whoever waits for this generation then sees that the old instances are out of use.
-            self.row.generation_served.store(generation, Ordering::Release);
-        }
+        self.adopt();
+        // Release: whoever waits for this generation then sees what failed, and that all else of the old is out of use.
+        self.row.generation_served.store(generation, Ordering::Release);
     }
 
     /// Brings the libraries to what the tables say, and notes when to try again what failed.
-    fn adopt(&mut self) -> bool {
+    fn adopt(&mut self) {
         let is_whole = self.libraries.adopt(self.segments.control(), &self.settings);
         modules::look();
         self.row.versions_held.store(self.libraries.held_count() as u32, Ordering::Relaxed);
-        self.load_again_ns = if is_whole { 0 } else { clock::monotonic_ns() + LOAD_AGAIN_NS };
-        is_whole
+        self.row.failed_libraries.store(self.libraries.failed_bits(), Ordering::Relaxed);
+        self.load_pause_ns = match (is_whole, self.load_pause_ns) {
+            (true, _) => 0,
+            (false, 0) => LOAD_AGAIN_NS,
+            // Each attempt may hold up requests for as long as a `create` takes.
+            (false, pause_ns) => (pause_ns * 2).min(LOAD_AGAIN_NS_MAX),
+        };
+        self.load_again_ns = if is_whole { 0 } else { clock::monotonic_ns() + self.load_pause_ns };
     }
 
     /// Adopts what the tables say although their generation may not be complete, between taking a request and running
-    /// it; what cannot be loaded waits for its time.
+    /// it.
     pub(crate) fn follow_late_change(&mut self) {
-        if self.load_again_ns == 0 {
-            self.adopt();
-        }
+        self.adopt();
     }
 
     /// Notes in the process row what runs from now on, for the supervisor.

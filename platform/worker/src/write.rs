@@ -62,9 +62,9 @@ pub(crate) enum Stopped {
 /// The transaction of one request.
 #[derive(Debug, Default)]
 pub(crate) struct Transaction {
-    /// The data source on which it was begun, which is the only one that may be written.
+    /// The data source of a write's own row, which is the only one that may be written.
     source: Option<String>,
-    /// Further sources that were only read.
+    /// Sources that were only read.
     read: Vec<String>,
     /// Document sources that take part.
     pub(crate) documents: Vec<String>,
@@ -74,7 +74,8 @@ pub(crate) struct Transaction {
 }
 
 impl Transaction {
-    /// Opens the transaction on `source` if it is not open yet.
+    /// Opens the transaction on `source` if it is not open yet. The first source that is entered to `write` is the one
+    /// that may be written, where the request's row lies; the others are only read.
     pub(crate) fn enter(
         &mut self,
         sources: &mut Sources,
@@ -85,23 +86,27 @@ impl Transaction {
         if self.stopped.is_some() {
             return Err(aborted());
         }
+        if self.source.is_none() && write.is_some() && self.read.iter().any(|read| read == source) {
+            // A read that was called inside has ended; what it looked at is begun anew for writing.
+            self.read.retain(|read| read != source);
+            sources.roll_back(source);
+        }
         if self.is_on(source) {
             // A new connection would run the rest of the statements outside of any transaction.
             return if sources.is_in_transaction(source) { Ok(()) } else { Err(lost(source)) };
         }
-        let is_first = self.source.is_none();
-        let mode = if is_first && write.is_some() { Mode::Write } else { Mode::ReadOnly };
+        let write = write.filter(|_| self.source.is_none());
+        let mode = if write.is_some() { Mode::Write } else { Mode::ReadOnly };
         let Some(begun) = sources.begin(source, mode, limit) else {
             let message = format!("no data source \"{source}\" is configured; add [data.{source}]");
             return Err(SqlError::new(SqlErrorKind::UnknownSource, message));
         };
         begun.map_err(|error| gantry_host_sql::error(&error))?;
-        if !is_first {
+        let Some(identity) = write else {
             self.read.push(source.to_owned());
             return Ok(());
-        }
+        };
         self.source = Some(source.to_owned());
-        let Some(identity) = write else { return Ok(()) };
         self.begin_request(sources, source, identity, limit)
     }
 

@@ -1,6 +1,6 @@
 //! Services that call services in the same worker, and services that name what they need.
 
-use gantry_tests::etc::{ADD, COUNTER, ECHO, FAULT_WRITE, SLEEP_WRITE, add, counter};
+use gantry_tests::etc::{ADD, COUNTER, ECHO, FAULT_WRITE, SLEEP, SLEEP_WRITE, add, counter};
 use gantry_tests::{Client, Node, NodeOptions, Reply, Request, until};
 
 use super::{deploy, plugin};
@@ -35,6 +35,53 @@ fn inner_call_replies_and_takes_effect_with_the_request_once() {
     let nested = format!(r#"{ADD:08} p {{"key":"k","add":2}}"#);
     assert_eq!(through(&mut client, WRITE, OTHER, 'p', &nested).done().text(), r#"{"value":7}"#);
     assert_eq!(counter(&mut client, "k"), 7);
+}
+
+/// The reply of one call is the body of the next: it must live until that one is over.
+#[test]
+fn reply_of_an_inner_call_can_be_the_body_of_the_next() {
+    let node = node(NodeOptions::small());
+    let mut client = node.client();
+    for bytes in [0, 1, 100, 5_000, 200_000] {
+        let body: String = (0..bytes).map(|index| char::from(b'a' + (index % 23) as u8)).collect();
+        let reply = through(&mut client, READ, ECHO, 't', &body).done();
+        assert!(reply.text() == body, "{bytes} bytes came back as others");
+    }
+}
+
+fn run_sql(node: &Node, folder: &str, extra: &[&str]) {
+    let headers = format!("-I{}", gantry_tests::repository_root().join("tests/plugins").display());
+    deploy(node, &plugin(node, "run_sql.c", folder, &[&[headers.as_str()], extra].concat())).expect_code(0);
+}
+
+/// Where the row of a request lies must not depend on which service inside it asks first.
+#[test]
+fn write_is_done_once_whatever_sources_the_services_inside_use() {
+    const READ_ARCHIVE: u32 = 19_900_020;
+    const WRITE_ARCHIVE: u32 = 29_900_020;
+    const BARE_WRITE: u32 = 29_900_111;
+    let node = node(NodeOptions::small().text("data.archive.driver", "sqlite"));
+    run_sql(&node, "archive", &["-DARCHIVE"]);
+    deploy(&node, &plugin(&node, "calls.c", "bare", &["-DBARE"])).expect_code(0);
+    let mut client = node.client();
+    client.call(WRITE_ARCHIVE, "!CREATE TABLE once (x INTEGER PRIMARY KEY)").done();
+    // A read of another source comes first: the write goes where its service writes, or to `main`.
+    for (count, outer) in [(1, WRITE), (2, BARE_WRITE)] {
+        let request = Request::new(outer, format!("{READ_ARCHIVE:08} b SELECT 1"));
+        let first = client.exchange(&request).done().text();
+        assert_eq!(first, format!(r#"{{"value":{count}}}"#));
+        assert_eq!(client.exchange(&request).done().text(), first);
+    }
+    assert_eq!(counter(&mut client, "both"), 2);
+    // A service without sources of its own writes where the one inside does; a reply too long to be kept in memory is
+    // found there. Were it run again, the key would be refused.
+    let request = Request::new(BARE_WRITE, format!("{WRITE_ARCHIVE:08} l !INSERT INTO once VALUES (1)"));
+    let first = client.exchange(&request).done().text();
+    assert_eq!(first.len(), 3_000);
+    assert_eq!(client.exchange(&request).done().text(), first);
+    // What was read inside is written afterwards.
+    let nested = format!("{WRITE_ARCHIVE:08} p !INSERT INTO once VALUES (2)");
+    through(&mut client, BARE_WRITE, BARE_WRITE + 1, 'p', &nested).done();
 }
 
 #[test]
@@ -80,8 +127,7 @@ fn what_may_not_be_called_is_refused_with_the_reason() {
 fn read_called_by_a_write_cannot_write() {
     const RUN_SQL: u32 = 19_900_010;
     let node = node(NodeOptions::small());
-    let headers = format!("-I{}", gantry_tests::repository_root().join("tests/plugins").display());
-    deploy(&node, &plugin(&node, "run_sql.c", "run_sql", &[&headers])).expect_code(0);
+    run_sql(&node, "run_sql", &[]);
     let mut client = node.client();
     add(&mut client, "k", 1);
     let told = through(&mut client, WRITE, RUN_SQL, 'i', "!DELETE FROM diag_counter").done().text();
@@ -105,6 +151,19 @@ fn death_and_time_out_inside_are_the_inner_services_doing() {
     assert_eq!((&report["service"], &report["library"]), (&"29000003".into(), &"diag".into()));
     let slow = Request::new(WRITE, format!(r#"{SLEEP_WRITE:08} p {{"ms":60000}}"#)).budget_ms(200);
     assert_eq!(client.exchange(&slow).status, 301);
+}
+
+/// The one inside had no time left: it is not its doing.
+#[test]
+fn time_out_is_the_doing_of_the_service_that_took_the_time() {
+    let options = NodeOptions::small().set("service.quarantine_deaths", 1).text("service.timeout", "2s");
+    let node = node(options);
+    let mut client = node.client();
+    through(&mut client, READ, SLEEP, 's', r#"{"ms":9000}"#).expect_status(301);
+    until("the outer one is quarantined", || {
+        (through(&mut client, READ, ECHO, 'p', "x").status == 303).then_some(())
+    });
+    client.call(SLEEP, r#"{"ms":1}"#).done();
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use gantry_tests::{Answer, Load, Node, NodeOptions, Request, tally, until};
 use serde_json::Value;
 
-use super::{deploy, version};
+use super::{deploy, plugin, version};
 
 const READ: u32 = 19_900_001;
 const WRITE: u32 = 29_900_001;
@@ -123,6 +123,44 @@ fn canary_that_kills_a_worker_is_set_aside_at_once() {
     assert!(answers.keys().all(|answer| *answer == Answer::Status(0)), "{answers:?}");
     let (action, why) = &actions(&node)[0];
     assert!(action == "abort" && why.contains("1 workers died"), "{action}: {why}");
+}
+
+/// What the canary could not answer, the build in force does: a read is run again, and there.
+#[test]
+fn read_that_kills_a_canary_is_answered_by_the_build_in_force() {
+    let node = node(NodeOptions::small().set("service.canary_deaths", 1_000));
+    begin(&node, &["-DABORTS"], &["--canary", "100%"]);
+    let mut client = node.client();
+    for _ in 0..3 {
+        assert_eq!(client.call(READ, "abort").done().text(), "1.0");
+        assert_eq!(client.call(READ, "0").done().text(), "1.1");
+    }
+    assert_eq!(canaries(&node)[0]["deaths"], 3);
+}
+
+/// The build in force serves in its place, and what that does must not count for the canary.
+#[test]
+fn canary_that_no_worker_can_load_is_told_and_not_promoted() {
+    let node = node(NodeOptions::small().set("service.canary_calls", 5));
+    let library = version(&node, "1.1", &["-DNOWORK"]);
+    let library = library.to_string_lossy();
+    let arguments = ["service", "deploy", &library, "--canary", "100%", "--promote-after", "1s"];
+    let told = node.gantry(&arguments).expect_code(1);
+    assert!(told.stderr.contains("cannot load it"), "{}", told.stderr);
+    assert!(told.text().contains("the build before serves"), "{}", told.text());
+    let mut client = node.client();
+    for _ in 0..30 {
+        assert_eq!(client.call(READ, "0").done().text(), "1.0");
+        std::thread::sleep(std::time::Duration::from_millis(60));
+    }
+    let canary = canaries(&node).remove(0);
+    let reads = canary["services"].as_array().expect("a list").iter();
+    let reads = reads.clone().find(|service| service["number"] == READ).expect("it is listed");
+    assert_eq!(reads["canary"]["calls"], 0);
+    assert!(reads["in_force"]["calls"].as_u64() >= Some(30), "{reads}");
+    // Another library is deployed as if nothing were the matter.
+    deploy(&node, &plugin(&node, "calls.c", "calls", &[])).expect_code(0);
+    node.gantry(&["service", "abort", "versioned"]).expect_code(0);
 }
 
 #[test]

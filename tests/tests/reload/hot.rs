@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{deploy, plugin};
 
-const READ: u32 = 19_900_001;
-const WRITE: u32 = 29_900_001;
+pub(super) const READ: u32 = 19_900_001;
+pub(super) const WRITE: u32 = 29_900_001;
 
 #[track_caller]
 fn version(node: &Node, version: &str) -> PathBuf {
@@ -23,7 +23,7 @@ fn list(node: &Node) -> Vec<Value> {
 }
 
 #[track_caller]
-fn listed(node: &Node, number: u32) -> Value {
+pub(super) fn listed(node: &Node, number: u32) -> Value {
     let found = list(node).into_iter().find(|service| service["number"] == number);
     found.unwrap_or_else(|| panic!("{number} is not listed"))
 }
@@ -212,5 +212,60 @@ fn commands_on_unknown_services_and_files_are_refused_with_their_name() {
         let output = node.gantry(arguments).expect_code(1);
         let named = arguments.last().copied().unwrap_or_default();
         assert!(output.stderr.contains(named), "{arguments:?}: {}", output.stderr);
+    }
+}
+
+/// Goal: a folder that is reached through a link is the folder. Method: more libraries than old versions are allowed; were
+/// the served ones taken for old, the workers would leave one after the other.
+#[test]
+fn state_folder_behind_a_link_serves_as_any_other() {
+    let mut node = Node::prepare(NodeOptions::small().set("workers.versions_max", 1));
+    let real = node.folder().join("real-state");
+    std::fs::create_dir(&real).expect("a folder");
+    std::os::unix::fs::symlink(&real, node.state_folder()).expect("a link");
+    node.run();
+    deploy(&node, &version(&node, "1.0")).expect_code(0);
+    let calls = super::plugin(&node, "calls.c", "calls", &[]);
+    deploy(&node, &calls).expect_code(0);
+    let workers = node.pids("worker");
+    for _ in 0..20 {
+        assert_eq!(node.client().call(READ, "0").done().text(), "1.0");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(node.pids("worker"), workers);
+}
+
+/// All workers adopt the same deployments, and so reach their limit together.
+#[test]
+fn workers_that_hold_too_many_versions_are_replaced_one_at_a_time() {
+    let options = NodeOptions::small().set("workers.versions_max", 1).set("workers.read", 3);
+    let node = Node::start(options);
+    let load = Load::start(node.address(), 2, |_| Request::new(READ, "0"));
+    let before = node.pids("worker");
+    for next in ["1.0", "1.1", "1.2", "1.3"] {
+        deploy(&node, &version(&node, next)).expect_code(0);
+    }
+    until("every worker is another one", || {
+        let now = node.pids("worker");
+        (now.len() == before.len() && now.iter().all(|pid| !before.contains(pid))).then_some(())
+    });
+    load.go_on(20);
+    let answers = tally(&load.stop());
+    assert!(
+        answers.keys().all(|answer| [Answer::Status(0), Answer::Status(102)].contains(answer)),
+        "{answers:?}"
+    );
+    let mut replaced = None;
+    for line in node.logs().lines().filter(|line| line.contains(r#""role":"supervisor""#)) {
+        let event: Value = serde_json::from_str(line).expect("a line of a log is JSON");
+        let pid = event["fields"]["pid"].as_u64();
+        match event["message"].as_str() {
+            Some("child is replaced") => {
+                assert_eq!(replaced, None, "the one before has not left yet: {line}");
+                replaced = pid;
+            }
+            Some("child left") if pid == replaced => replaced = None,
+            _ => {}
+        }
     }
 }

@@ -9,6 +9,7 @@ mod fall_back;
 mod hostile;
 mod hot;
 mod lasting;
+mod middle;
 mod new;
 mod signed;
 

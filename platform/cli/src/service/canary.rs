@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{figure, short, text};
+use super::{figure, share, short, text};
 use crate::table::Table;
 
 /// A line for each service in each of the two builds.
@@ -15,7 +15,7 @@ pub(super) fn table(canaries: &Value) -> String {
 }
 
 fn one(canary: &Value) -> String {
-    let share = canary["share"].as_f64().unwrap_or(0.0) * 100.0;
+    let share = share(canary).unwrap_or_else(|| "-".to_owned());
     let seconds = canary["compared_ms"].as_u64().unwrap_or(0) / 1_000;
     let promote = canary["promote_after_ms"].as_u64().map_or_else(
         || "until `gantry service promote` or `abort`".to_owned(),
@@ -42,7 +42,7 @@ fn one(canary: &Value) -> String {
         }
     }
     format!(
-        "{} {} on {share} % of the requests beside {}, compared for {seconds} s, {} workers died in it; {promote}\n{table}",
+        "{} {} on {share} of the requests beside {}, compared for {seconds} s, {} workers died in it; {promote}\n{table}",
         text(&canary["library"]),
         text(&canary["version"]),
         text(&canary["in_force"]["version"]),

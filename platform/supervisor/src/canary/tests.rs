@@ -37,7 +37,7 @@ fn trial(deaths_count: u32, promote_after: Option<Duration>) -> Trial {
 
 fn verdict(trial: &Trial, in_force: Figures, canary: Figures) -> Verdict {
     let number = ServiceNumber::new(20_000_004).unwrap();
-    trial.verdict(&BTreeMap::from([(number, Pair { in_force, canary })]), &rule(), 60_000 * MS)
+    trial.verdict(&BTreeMap::from([(number, Pair { in_force, canary })]), true, &rule(), 60_000 * MS)
 }
 
 fn abort_reason(verdict: Verdict) -> String {

@@ -1,0 +1,108 @@
+//! Which workers serve what was changed, and which still serve what was there before.
+
+use gantry_message::ServiceNumber;
+use gantry_segment::{Control, library_bit};
+use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
+use serde_json::{Value, json};
+
+use crate::children::Place;
+
+/// What workers have to serve until a change is in force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Goal {
+    pub(crate) generation: u64,
+    /// Rows of the library table that must have been loaded, as in `ProcessRow::failed_libraries`.
+    pub(crate) libraries: u64,
+}
+
+impl Goal {
+    /// That a generation is served, and of the builds in it those of the library of this name.
+    pub(crate) fn new(control: &Control, generation: u64, library: &str) -> Self {
+        let rows = control.libraries().iter().zip(0..);
+        let of_it = rows.filter(|(row, _)| row.read().is_some_and(|facts| facts.name == library));
+        Self { generation, libraries: of_it.fold(0, |bits, (_, row)| bits | library_bit(row)) }
+    }
+}
+
+/// What a worker serves.
+struct Serving {
+    name: &'static str,
+    pid: i32,
+    generation: u64,
+    /// Libraries of it that it could not load.
+    failed: u64,
+    /// The service that it runs now.
+    running: Option<ServiceNumber>,
+}
+
+impl Serving {
+    fn has_reached(&self, goal: Goal) -> bool {
+        self.generation >= goal.generation && self.failed & goal.libraries == 0
+    }
+}
+
+/// Whether every worker that is ready has reached a goal. Those that are just starting will begin with it.
+pub(crate) fn is_served_by_all(control: &Control, places: &[Place], goal: Goal) -> bool {
+    serving(control, places).all(|worker| worker.has_reached(goal))
+}
+
+/// What was changed, with the workers that serve it and those that do not yet. A worker changes between two requests, so
+/// one that serves the generation has none left that runs on what was before.
+pub(crate) fn receipt(control: &Control, places: &[Place], goal: Goal, result: &Value) -> Value {
+    let mut is_in_force = true;
+    let workers: Vec<Value> = serving(control, places)
+        .map(|worker| {
+            let serves = worker.has_reached(goal);
+            is_in_force &= serves;
+            let build = if serves { &result["build"] } else { &Value::Null };
+            let running = worker.running.filter(|_| !serves);
+            json!({
+                "worker": worker.name,
+                "pid": worker.pid,
+                "in_force": serves,
+                "generation": worker.generation,
+                "build": build,
+                "requests_on_older": u32::from(running.is_some()),
+                "running": running,
+                "cannot_load": worker.generation >= goal.generation && !serves,
+            })
+        })
+        .collect();
+    let mut receipt = result.clone();
+    if let Some(receipt) = receipt.as_object_mut() {
+        receipt.insert("in_force".to_owned(), is_in_force.into());
+        receipt.insert("workers".to_owned(), workers.into());
+    }
+    receipt
+}
+
+/// The workers that a receipt calls late, in words.
+pub(crate) fn late(receipt: &Value) -> String {
+    let workers = receipt["workers"].as_array().into_iter().flatten();
+    let late = workers.filter(|worker| worker["in_force"] == false);
+    let words = late.map(|worker| {
+        let (name, pid) = (worker["worker"].as_str().unwrap_or("-"), &worker["pid"]);
+        match worker["running"].as_u64() {
+            _ if worker["cannot_load"] == true => format!("{name} {pid} (cannot load it; see its log)"),
+            Some(number) => format!("{name} {pid} (running {number:08})"),
+            None => format!("{name} {pid}"),
+        }
+    });
+    words.collect::<Vec<_>>().join(", ")
+}
+
+fn serving(control: &Control, places: &[Place]) -> impl Iterator<Item = Serving> {
+    let workers = places.iter().filter(|place| place.kind.is_worker() && place.is_ready());
+    workers.filter_map(|place| {
+        let row = control.processes().get(usize::from(place.row))?;
+        let number = row.running_service.load(Relaxed);
+        Some(Serving {
+            name: place.kind.name,
+            pid: place.running()?.pid,
+            // Acquire: pairs with the worker's store after it adopted.
+            generation: row.generation_served.load(Acquire),
+            failed: row.failed_libraries.load(Relaxed),
+            running: ServiceNumber::new(number).ok().filter(|_| number != 0),
+        })
+    })
+}

@@ -1,0 +1,178 @@
+//! A deployment whose command, helper or any process of the node is killed in the middle: the old or the new version
+//! serves, never none, and the registry says which.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use gantry_tests::etc::ECHO;
+use gantry_tests::processes::{command_line, is_running, kill_hard, mentioning};
+use gantry_tests::{Client, Node, NodeOptions, Request, gantry_binary, soak, until};
+use nix::unistd::Pid;
+
+use super::hot::{READ, WRITE, listed};
+use super::{deploy, version};
+
+/// Milliseconds between two places where a deployment is cut off.
+const STEP_MS: u64 = 6;
+
+/// How often each is cut off, one step later each time.
+fn rounds() -> u64 {
+    if soak() { 120 } else { 16 }
+}
+
+/// What reads are answered meanwhile: callers must see one of the two versions and nothing else.
+struct Watch {
+    is_over: Arc<AtomicBool>,
+    seen: Arc<Mutex<Vec<String>>>,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Watch {
+    fn begin(node: &Node) -> Self {
+        let (is_over, seen) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let mut client = node.client();
+        let (over, list) = (Arc::clone(&is_over), Arc::clone(&seen));
+        let thread = thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                let text = say(&mut client);
+                let mut list = list.lock().expect("it does not panic");
+                if list.last() != Some(&text) {
+                    list.push(text);
+                }
+            }
+        });
+        Self { is_over, seen, thread }
+    }
+
+    /// Everything that was answered, without repetitions.
+    fn end(self) -> Vec<String> {
+        self.is_over.store(true, Ordering::Relaxed);
+        self.thread.join().expect("every read is answered");
+        std::mem::take(&mut *self.seen.lock().expect("it does not panic"))
+    }
+}
+
+/// The version that answers a read.
+fn say(client: &mut Client) -> String {
+    client.call(READ, "0").done().text()
+}
+
+fn begin_deployment(node: &Node, library: &std::path::Path) -> Child {
+    let mut command = Command::new(gantry_binary());
+    command.arg("-c").arg(node.config()).args(["service", "deploy"]).arg(library);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.spawn().expect("gantry can be started")
+}
+
+/// The helper that works on the registry, or probes a library, if one lives.
+fn helper(node: &Node) -> Option<Pid> {
+    let config = node.config().to_string_lossy().into_owned();
+    let is_helper = |pid: &Pid| command_line(*pid).iter().any(|word| word.starts_with("helper-"));
+    mentioning(&config).into_iter().find(is_helper)
+}
+
+/// Cuts deployments off, each a step later than the one before, and shows after each that the node serves what its
+/// registry says.
+#[track_caller]
+fn cut_off_again_and_again(cut: impl Fn(&Node, &mut Child)) {
+    let node = Node::start(NodeOptions::small().set("workers.read", 2));
+    let libraries = ["1.0", "2.0"].map(|text| version(&node, text, &[]));
+    deploy(&node, &libraries[0]).expect_code(0);
+    let watch = Watch::begin(&node);
+    let mut in_force = 0;
+    let mut counts = [0; 2];
+    for round in 0..rounds() {
+        let mut command = begin_deployment(&node, &libraries[1 - in_force]);
+        thread::sleep(Duration::from_millis(round % 40 * STEP_MS));
+        cut(&node, &mut command);
+        command.wait().expect("a child can be waited for");
+        let listed = || listed(&node, READ)["version"].as_str().map(str::to_owned);
+        until("the helper has ended", || helper(&node).is_none().then_some(()));
+        // Until it is settled everywhere: all workers serve what the registry says.
+        let settled = until("one version serves, the registry's", || {
+            let (says, mut client) = (listed()?, node.client());
+            let answers: Vec<String> = (0..8).map(|_| say(&mut client)).collect();
+            let write = client.call(WRITE, "0");
+            let serves = answers.iter().all(|answer| *answer == says);
+            (serves && write.status == 0 && write.text() == says).then_some(says)
+        });
+        let now = usize::from(settled == "2.0");
+        counts[usize::from(now != in_force)] += 1;
+        in_force = now;
+    }
+    // The node is none the worse for it.
+    deploy(&node, &libraries[1 - in_force]).expect_code(0);
+    let seen = watch.end();
+    assert!(seen.iter().all(|text| text == "1.0" || text == "2.0"), "{seen:?}");
+    println!("cut off before it came into force: {}, after it: {}", counts[0], counts[1]);
+    node.client().call(ECHO, "x").done();
+    let rest: Vec<_> = std::fs::read_dir(node.state_folder().join("libraries")).expect("a folder").collect();
+    let staged =
+        rest.iter().flatten().filter(|file| file.file_name().to_string_lossy().starts_with("versioned-"));
+    assert_eq!(staged.count(), 2, "{rest:?}");
+    node.until_quiet();
+}
+
+#[test]
+fn killed_command() {
+    cut_off_again_and_again(|_, command| command.kill().expect("a child can be killed"));
+}
+
+#[test]
+fn killed_helper() {
+    cut_off_again_and_again(|node, _| {
+        helper(node).into_iter().for_each(kill_hard);
+    });
+}
+
+#[test]
+fn killed_supervisor() {
+    cut_off_again_and_again(|node, _| {
+        let supervisor = node.pid("supervisor");
+        kill_hard(supervisor);
+        until("the supervisor is gone", || (!is_running(supervisor)).then_some(()));
+        node.gantry(&["start"]).expect_code(0);
+    });
+}
+
+#[test]
+fn killed_communication_process() {
+    cut_off_again_and_again(|node, _| {
+        let comm = node.pid("comm");
+        kill_hard(comm);
+        node.successor("comm", comm);
+    });
+}
+
+#[test]
+fn killed_workers() {
+    cut_off_again_and_again(|node, _| {
+        node.pids("read").into_iter().chain(node.pids("write")).for_each(kill_hard);
+    });
+}
+
+/// Everybody at once, as when the machine loses its power: the node that starts next serves what the registry says.
+#[test]
+fn killed_node() {
+    let mut node = Node::start(NodeOptions::small());
+    let libraries = ["1.0", "2.0"].map(|text| version(&node, text, &[]));
+    deploy(&node, &libraries[0]).expect_code(0);
+    let mut in_force = 0;
+    for round in 0..rounds() / 2 {
+        let mut command = begin_deployment(&node, &libraries[1 - in_force]);
+        thread::sleep(Duration::from_millis(round % 20 * 2 * STEP_MS));
+        node.kill_everything();
+        command.wait().expect("a child can be waited for");
+        node.run();
+        let says = listed(&node, READ)["version"].as_str().expect("a version").to_owned();
+        let mut client = node.client();
+        for request in [Request::new(READ, "0"), Request::new(WRITE, "0")] {
+            client.send(&request);
+            assert_eq!(client.receive().done().text(), says);
+        }
+        in_force = usize::from(says == "2.0");
+    }
+}
