@@ -9,7 +9,7 @@ pub const GANTRY_CALL_DONE: u32 = 0;
 pub const GANTRY_CALL_BUSINESS: u32 = 1;
 /// What `call` answers: the service failed.
 pub const GANTRY_CALL_FAILED: u32 = 2;
-/// What `call` answers: this worker has no such service, or it is stopped or quarantined.
+/// What `call` answers: this worker has no such service, or it is stopped, quarantined or just being replaced.
 pub const GANTRY_CALL_UNKNOWN: u32 = 3;
 /// What `call` answers: not allowed: a read that calls a write, a service that is in the middle of a call,
 /// or too many calls inside each other.
@@ -30,13 +30,24 @@ pub struct GantryCalls {
     /// 0.
     pub reserved: u32,
     /// Calls the service `number` with `body`, and stores where its reply is in `reply` unless that is
-    /// null. The reply lives until the next `call` of the same call or its end.
+    /// null; empty when there is none. The reply is the platform's and lives until the next `call` of the
+    /// same call has returned, or the call's end. The body is the caller's, is only read, and may lie in the
+    /// reply of the last `call`.
     ///
     /// The service runs at once, on this thread, in the same transaction, for the same caller and request
     /// id, and with the time that the request has left: blocks at most for that. What it does takes effect
     /// with the request or not at all; if a service of kind write or other does not end with
-    /// `GANTRY_CALL_DONE`, the request cannot succeed any more. Rules, queues and counters are those of the
-    /// request. Returns `GANTRY_CALL_DONE` or another of `GANTRY_CALL_…`.
+    /// `GANTRY_CALL_DONE`, the request cannot succeed any more. After an error of SQL in a service of kind
+    /// read, PostgreSQL lets nothing more be done in that transaction. A write may be done in one data source:
+    /// the first SQL source that the request's own service names, or, if it names none, the first that a
+    /// service called inside writes to (`main` if one of kind read asks that first).
+    ///
+    /// Rules, queues, counters, the time-out and what follows it are those of the request. A crash counts
+    /// against the service that ran; a time-out against the one called inside if it took at least half of
+    /// the time, otherwise against the request's own. No exception and no `longjmp` may leave a service.
+    ///
+    /// Returns `GANTRY_CALL_DONE` or another of `GANTRY_CALL_…`. From `create` and `destroy` nothing can be
+    /// called: `GANTRY_CALL_UNKNOWN`.
     pub call: unsafe extern "C" fn(
         call: *mut GantryCall,
         number: u32,

@@ -4,7 +4,8 @@
 //
 // 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
 // With -DABORTS the body `abort` kills the worker; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
-// much longer; with -DFEWER the last one is missing; with -DNOWORK it passes every check and no worker can make it.
+// much longer; with -DFEWER the last one is missing; with -DEXAMPLE the first two say an
+// example; with -DNOWORK it passes every check and no worker can make it.
 // 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
 #include <gantry.h>
 
@@ -97,11 +98,18 @@ static GantryCode spawn(void *instance, GantryCall *call)
 
 #endif
 
+#ifdef EXAMPLE
+#undef EXAMPLE
+#define EXAMPLE .flags = GANTRY_FLAG_IDEMPOTENT, .example = GANTRY_TEXT("0"), .example_reply = GANTRY_TEXT(VERSION),
+#else
+#define EXAMPLE
+#endif
+
 #define SERVICE(service_number, service_kind, service_name, function)                                             \
     {                                                                                                              \
         .struct_bytes = sizeof(GantryService), .number = (service_number), .kind = (service_kind),                 \
         .name = GANTRY_TEXT(service_name), .description = GANTRY_TEXT("made for the tests of hot operations"),     \
-        .create = create, .call = (function), .destroy = destroy,                                                  \
+        .create = create, .call = (function), .destroy = destroy, EXAMPLE                                          \
     }
 
 static const GantryService services[] = {

@@ -63,6 +63,7 @@ fn deploy(settings: &Settings, library: &Path) -> anyhow::Result<Value> {
         library: library.to_owned(),
         canary_ppm: None,
         promote_after_ms: None,
+        wait_ms: None,
         why: "gantry dev".to_owned(),
     };
     match service::change(settings, request)? {

@@ -5,6 +5,7 @@ mod self_test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::bail;
 use gantry_service_host::Description;
@@ -27,11 +28,11 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
         ServiceCommand::New(new) => return service_new::run(new, json),
         ServiceCommand::List => ServiceRequest::List,
         ServiceCommand::Show { number } => ServiceRequest::Show { number },
-        ServiceCommand::Deploy { library, canary, promote_after, why } => {
-            let promote_after_ms =
-                promote_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX));
+        ServiceCommand::Deploy { library, canary, promote_after, wait, why } => {
+            let in_ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+            let (promote_after_ms, wait_ms) = (promote_after.map(in_ms), wait.map(in_ms));
             let library = absolute(&library)?;
-            ServiceRequest::Deploy { library, canary_ppm: canary, promote_after_ms, why }
+            ServiceRequest::Deploy { library, canary_ppm: canary, promote_after_ms, wait_ms, why }
         }
         ServiceCommand::Canary => ServiceRequest::Canary,
         ServiceCommand::Promote { name, why } => ServiceRequest::Promote { name, why },

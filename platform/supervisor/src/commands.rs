@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::SupervisorError;
 use crate::helper::{Finished, Job, Lane};
-use crate::limits::{HELPER_LIMIT, SERVED_LIMIT};
+use crate::limits::HELPER_LIMIT;
 use crate::node_row::{level_code, milliseconds};
 use crate::protocol::{Request, Response, ServiceRequest};
 use crate::publish::{Defaults, free_libraries, publish};
@@ -254,7 +254,7 @@ impl Supervisor {
             Ok(Some(generation)) => {
                 let library = answer.result["library"].as_str().unwrap_or_default();
                 let goal = Goal::new(self.segments.control(), generation, library);
-                self.wait_for(client, WaitFor::Served { goal }, SERVED_LIMIT, answer.result);
+                self.wait_for(client, WaitFor::Served { goal }, request.wait(), answer.result);
             }
             Ok(None) => self.answer(client, &Response::done(answer.result)),
             Err(error) => self.answer(client, &Response::failed(error.to_string())),

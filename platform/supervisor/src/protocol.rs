@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use gantry_message::ServiceNumber;
 use serde::{Deserialize, Serialize};
 
-use crate::limits::ADMIN_LINE_BYTES_MAX;
+use crate::limits::{ADMIN_LINE_BYTES_MAX, SERVED_LIMIT};
 
 /// A command for a running node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +62,9 @@ pub enum ServiceRequest {
         /// After how many milliseconds a canary that did well is put into force; absent: only by `promote`.
         #[serde(default)]
         promote_after_ms: Option<u64>,
+        /// How many milliseconds to wait for workers that run a request; absent, and at most: a minute.
+        #[serde(default)]
+        wait_ms: Option<u64>,
         /// Why, for the history.
         #[serde(default)]
         why: String,
@@ -143,6 +147,14 @@ pub struct Response {
 }
 
 impl ServiceRequest {
+    /// How long to wait at most until a change is in force.
+    pub(crate) fn wait(&self) -> Duration {
+        match self {
+            Self::Deploy { wait_ms: Some(wait_ms), .. } => Duration::from_millis(*wait_ms).min(SERVED_LIMIT),
+            _ => SERVED_LIMIT,
+        }
+    }
+
     /// Why it is asked for; mostly empty.
     #[must_use]
     pub fn why(&self) -> &str {
@@ -268,6 +280,7 @@ mod tests {
                 library: "/x/liby.so".into(),
                 canary_ppm: Some(50_000),
                 promote_after_ms: None,
+                wait_ms: Some(5_000),
                 why: "new".into(),
             }),
             Request::Service(ServiceRequest::Rollback { name: "y".into(), to: None, why: String::new() }),

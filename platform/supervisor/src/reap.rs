@@ -342,6 +342,22 @@ mod tests {
     }
 
     #[test]
+    fn the_service_called_inside_is_to_blame_for_its_crash_and_for_the_time_that_it_took() {
+        let control = Control::heap(small_dimensions()).unwrap();
+        let row = &control.processes()[2];
+        row.running_service.store(29_900_001, Relaxed);
+        row.running_since_ns.store(1_000, Relaxed);
+        row.kill_at_ns.store(2_000, Relaxed);
+        let blamed = |is_over_time| last_state(&control, row, is_over_time).service.map(ServiceNumber::get);
+        assert_eq!([blamed(false), blamed(true)], [Some(29_900_001); 2]);
+        row.inner_service.store(29_900_002, Relaxed);
+        row.inner_since_ns.store(1_500, Relaxed);
+        assert_eq!([blamed(false), blamed(true)], [Some(29_900_002); 2]);
+        row.inner_since_ns.store(1_501, Relaxed);
+        assert_eq!([blamed(false), blamed(true)], [Some(29_900_002), Some(29_900_001)]);
+    }
+
+    #[test]
     fn everybody_is_woken_and_told_to_sweep() {
         let control = Control::heap(small_dimensions()).unwrap();
         let doorbells: Vec<EventFd> = control.threads().iter().map(|_| EventFd::new().unwrap()).collect();

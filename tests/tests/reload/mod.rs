@@ -11,6 +11,7 @@ mod hot;
 mod lasting;
 mod middle;
 mod new;
+mod receipt;
 mod signed;
 
 use std::path::PathBuf;

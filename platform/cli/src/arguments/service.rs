@@ -52,6 +52,10 @@ pub(crate) enum ServiceCommand {
         /// Put the canary into force after this time if it did well, such as 30m [default: when `promote` says so]
         #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
         promote_after: Option<Duration>,
+        /// How long to wait for workers that run a request, such as 5s; those that still run one are named then [default: 60s,
+        /// which is the most]
+        #[arg(long, value_name = "TIME", value_parser = duration)]
+        wait: Option<Duration>,
         /// Why, for the history.
         #[arg(long, value_name = "TEXT", default_value = "")]
         why: String,

@@ -1,0 +1,69 @@
+//! What a deployment says of itself.
+
+use gantry_tests::etc::ECHO;
+use gantry_tests::{Node, NodeOptions, Request};
+use serde_json::Value;
+
+use super::hot::{READ, WRITE};
+use super::{deploy, version};
+
+fn deploy_as_json(node: &Node, library: &std::path::Path) -> Value {
+    node.gantry(&["service", "deploy", &library.to_string_lossy(), "--json"]).expect_code(0).json()
+}
+
+#[test]
+fn receipt_names_every_worker_its_build_and_how_the_examples_went() {
+    let node = Node::start(NodeOptions::small().set("workers.read", 2));
+    let receipt = deploy_as_json(&node, &version(&node, "1.0", &["-DEXAMPLE"]));
+    let workers = receipt["workers"].as_array().expect("a list");
+    // Two readers, a writer and the spare.
+    assert_eq!((workers.len(), &receipt["in_force"]), (4, &true.into()), "{receipt}");
+    for worker in workers {
+        assert_eq!(
+            (&worker["build"], &worker["requests_on_older"]),
+            (&receipt["build"], &0.into()),
+            "{worker}"
+        );
+    }
+    let pids = [node.pids("worker"), node.pids("spare")].concat();
+    let pids: Vec<i64> = pids.iter().map(|pid| pid.as_raw().into()).collect();
+    assert!(workers.iter().all(|worker| worker["pid"].as_i64().is_some_and(|pid| pids.contains(&pid))));
+    // The write has an example too, and is not tried.
+    let tried = receipt["self_test"].as_array().expect("a list");
+    assert_eq!(tried.len(), 1, "{tried:?}");
+    assert_eq!(
+        (&tried[0]["number"], &tried[0]["ok"], &tried[0]["status"]),
+        (&READ.into(), &true.into(), &0.into())
+    );
+    // The next one deploys and does not do what its example says.
+    let failing = version(&node, "1.1", &["-DEXAMPLE", "-DFAILS"]);
+    let told = deploy(&node, &failing).expect_code(0).text();
+    assert!(told.contains("self-test: 19900001 306") && told.contains("service rollback"), "{told}");
+    let told = deploy(&node, &version(&node, "1.2", &[])).expect_code(0).text();
+    assert!(told.contains("no request on an older one") && told.contains("no harmless read"), "{told}");
+}
+
+/// A request that runs for longer than the command waits: it is told which worker still runs it, on what was before.
+#[test]
+fn receipt_names_the_worker_that_still_runs_the_version_before() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut client = node.client();
+    client.send(&Request::new(WRITE, "5000"));
+    node.until_busy("write");
+    let writer = node.pid("write");
+    let library = version(&node, "1.1", &[]);
+    let arguments = ["service", "deploy", &library.to_string_lossy(), "--json", "--wait", "500ms"];
+    let output = node.gantry(&arguments).expect_code(1);
+    assert!(output.stderr.contains(&format!("{writer} (running {WRITE})")), "{}", output.stderr);
+    let receipt = output.json();
+    assert_eq!(receipt["in_force"], false);
+    let lagging = |worker: &&Value| worker["in_force"] == false;
+    let workers = receipt["workers"].as_array().expect("a list");
+    let lagging: Vec<&Value> = workers.iter().filter(lagging).collect();
+    assert_eq!(lagging.len(), 1, "{receipt}");
+    assert_eq!((&lagging[0]["requests_on_older"], &lagging[0]["running"]), (&1.into(), &WRITE.into()));
+    assert_eq!(node.client().call(ECHO, "x").done().text(), "x");
+    assert_eq!(client.receive().done().text(), "1.0");
+    assert_eq!(client.call(WRITE, "0").done().text(), "1.1");
+}
