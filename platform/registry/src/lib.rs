@@ -7,7 +7,8 @@
 //! Every change is one transaction and raises the generation by one, so a power failure leaves the old state or the
 //! new one. A library's file is put in place by [`stage`] before the change that names it.
 //!
-//! What it does not do: it loads no library, knows no shared memory, and never deletes a staged file.
+//! What it does not do: it loads no library, knows no shared memory, and deletes a staged file only when it
+//! is told to ([`remove_forgotten`]).
 //!
 //! ```
 //! use gantry_registry::{LibraryDescription, Registry, ServiceDescription, ServiceKind};
@@ -55,4 +56,4 @@ pub use error::RegistryError;
 pub use history::{Action, Author, Event};
 pub use record::{Canary, LibraryRecord, Policy, Rule, ServiceKind, ServiceRecord, Snapshot};
 pub use registry::Registry;
-pub use stage::{Staged, hash_library, stage};
+pub use stage::{Staged, hash_library, remove_forgotten, stage};

@@ -167,8 +167,17 @@ impl Registry {
             for service in &library.services {
                 write_service(connection, &before, library, service)?;
             }
+            // One that a service had to leave is nothing to go back to either.
+            let was_left = |build: &str| {
+                let own = |service: &&ServiceRecord| service.library == library.name;
+                before
+                    .services
+                    .iter()
+                    .filter(own)
+                    .any(|service| service.quarantined || service.build != build)
+            };
             if let Some(replaced) = replaced
-                && action == Action::Rollback
+                && (action == Action::Rollback || was_left(&replaced.build))
             {
                 let params = [replaced.name.as_str().into(), replaced.build.as_str().into()];
                 connection.execute(SET_LIBRARY_ASIDE, &params, STATEMENT_LIMIT)?;

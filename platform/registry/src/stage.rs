@@ -3,6 +3,7 @@
 use crate::description::check_name_and_version;
 use crate::error::RegistryError;
 use crate::limits::{LIBRARY_BYTES_MAX, STAGING_LEFT_AFTER};
+use crate::record::Snapshot;
 use sha2::{Digest, Sha256};
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
@@ -63,6 +64,44 @@ pub fn stage(
         }
         _ => outcome,
     }
+}
+
+/// Removes the staged files of a library whose builds the registry does not know (any more): what a deployment left that
+/// did not come to its end, and the oldest builds. Gives how many there were.
+///
+/// Nobody may be staging a library of this name meanwhile.
+///
+/// # Errors
+/// [`File`](RegistryError::File); what could not be removed stays.
+pub fn remove_forgotten(
+    libraries_dir: &Path,
+    name: &str,
+    snapshot: &Snapshot,
+) -> Result<usize, RegistryError> {
+    let list = || file_error("list", libraries_dir);
+    // By name, which is that of the content: the folder may have been moved, or be reached by another path.
+    let is_known =
+        |path: &Path| snapshot.libraries.iter().any(|library| library.file.file_name() == path.file_name());
+    let mut removed_count = 0;
+    for entry in fs::read_dir(libraries_dir).map_err(list())? {
+        let path = entry.map_err(list())?.path();
+        if is_staged_as(&path, name) && !is_known(&path) {
+            fs::remove_file(&path).map_err(file_error("remove", &path))?;
+            removed_count += 1;
+        }
+    }
+    Ok(removed_count)
+}
+
+/// Whether a file has the name of a staged library: `NAME-VERSION-BUILD.so`.
+fn is_staged_as(path: &Path, name: &str) -> bool {
+    let file_name = path.file_name().and_then(|file_name| file_name.to_str());
+    let rest = file_name
+        .and_then(|file_name| file_name.strip_suffix(".so"))
+        .and_then(|stem| stem.strip_prefix(name))
+        .and_then(|rest| rest.strip_prefix('-'));
+    let build = rest.and_then(|rest| rest.rsplit_once('-')).map(|(_, build)| build);
+    build.is_some_and(|build| build.len() == 16 && build.bytes().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 /// SHA-256 of a library's file, 64 hexadecimal digits: its build.

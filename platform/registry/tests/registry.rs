@@ -267,6 +267,9 @@ fn service_falls_back_alone_to_builds_that_served_before() {
     assert!(matches!(late, RegistryError::VersionReplaced { .. }), "{late}");
     let snapshot = registry.deploy(&library("card", "1.4", 4, numbers)).unwrap();
     assert_eq!(build_of(&snapshot, 10_000_001), build(4), "the next deployment brings it back");
+    // What a service had to leave is no build to go back to.
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.2");
+    assert_eq!(candidates(&mut registry), ["1.2", "1.1"]);
 }
 
 #[test]

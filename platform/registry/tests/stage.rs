@@ -1,7 +1,7 @@
 //! Staging a library's file: by content, read-only, never over another.
 #![expect(clippy::unwrap_used, reason = "a test ends at the first surprise")]
 
-use gantry_registry::{RegistryError, hash_library, stage};
+use gantry_registry::{LibraryRecord, RegistryError, Snapshot, hash_library, remove_forgotten, stage};
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -60,6 +60,31 @@ fn stage_of_the_same_content_uses_the_file_that_is_there() {
     assert_ne!(second.build, first.build);
     assert_eq!(names(&at.libraries).len(), 2);
     assert_eq!(fs::read(&first.file).unwrap(), CONTENT, "the old one is left alone");
+}
+
+#[test]
+fn only_what_the_registry_does_not_know_is_removed() {
+    let at = folders(CONTENT);
+    let known = stage(&at.source, &at.libraries, "card", "1.0.0").unwrap();
+    fs::write(&at.source, [CONTENT, b"!"].concat()).unwrap();
+    stage(&at.source, &at.libraries, "card", "1.0.0").unwrap();
+    let of_another = stage(&at.source, &at.libraries, "cards", "1.0.0").unwrap();
+    fs::write(at.libraries.join("card-notes.so"), "somebody's").unwrap();
+    let record = LibraryRecord {
+        name: "card".to_owned(),
+        version: "1.0.0".to_owned(),
+        build: known.build.clone(),
+        // As it was before the folder was moved.
+        file: Path::new("/elsewhere").join(known.file.file_name().unwrap()),
+        deployed_ms: 0,
+        active: true,
+        set_aside: false,
+        canary: None,
+    };
+    let snapshot = Snapshot { generation: 1, libraries: vec![record], services: Vec::new() };
+    assert_eq!(remove_forgotten(&at.libraries, "card", &snapshot).unwrap(), 1);
+    assert!(known.file.exists() && of_another.file.exists());
+    assert_eq!(names(&at.libraries).len(), 3);
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn reload_again_and_again(kind: &str) {
     let fewest = held_counts.iter().min().expect("there were rounds");
     let waiting = node.status().processes().iter().filter(|process| process.role != "supervisor").count();
     assert!(
-        most - fewest <= (VERSIONS_MAX as usize + waiting) as u64,
+        most - fewest <= (VERSIONS_MAX + waiting) as u64,
         "{kind}: workers held {held_counts:?} libraries"
     );
     until("all workers are there", || (node.pids("worker").len() >= 3).then_some(()));

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use gantry_datasource::{Migration, migrate};
 use gantry_registry::{
     Canary, LibraryDescription, LibraryRecord, Registry, RegistryError, ServiceDescription, ServiceKind,
-    Snapshot, hash_library, stage,
+    Snapshot, hash_library, remove_forgotten, stage,
 };
 use gantry_segment::LibraryRow;
 use gantry_service_host::{Description, MigrationDescription};
@@ -146,6 +146,9 @@ pub(super) fn install(
         Some(canary) => registry.begin_canary(&library, &canary)?,
         None => registry.deploy(&library)?,
     };
+    if let Err(error) = remove_forgotten(&folder, &library.name, &snapshot) {
+        eprintln!("old builds of {} stay on the disk: {error}", library.name);
+    }
     let mut builds = snapshot.libraries.iter().filter(|known| known.name == library.name);
     let deployed = builds.find(|known| known.build == library.build).context("it was just deployed")?;
     let receipt = receipt(&snapshot, deployed, true);
