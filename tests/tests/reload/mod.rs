@@ -1,5 +1,6 @@
 //! Libraries deployed, stopped, started and replaced while requests go on.
 
+mod alternating;
 mod back;
 mod calls;
 mod canary;
