@@ -5,7 +5,8 @@
 // 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
 // With -DABORTS the body `abort` kills the worker; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
 // much longer; with -DFEWER the last one is missing; with -DEXAMPLE the first two say an
-// example; with -DNOWORK it passes every check and no worker can make it.
+// example; with -DNOWORK='"FILE"' it passes every check and no worker can make it
+// while FILE is there.
 // 29900002 starts a process that sleeps for an hour and answers with its pid: it must die with the worker.
 #include <gantry.h>
 
@@ -33,7 +34,7 @@ static GantryCode create(const GantryHost *host, GantryCall *call, GantryText co
     size_t length = file == NULL ? 0 : fread(words, 1, sizeof words - 1, file);
     if (file != NULL)
         fclose(file);
-    for (size_t at = 0; at + 6 < length; at++)
+    for (size_t at = 0; at + 6 < length && access(NOWORK, F_OK) == 0; at++)
         if (memcmp(words + at, "child-", 6) == 0) {
             GantryText why = GANTRY_TEXT("not in a worker");
             return host->fail(call, why);

@@ -217,7 +217,11 @@ pub(crate) fn receipt(result: &Value) -> String {
         return format!("{what} was in force already (build {})", short(&result["build"]));
     }
     let share = result["canary"]["share_ppm"].as_u64().map(|ppm| ppm as f64 / 10_000.0);
+    let workers = || result["workers"].as_array().into_iter().flatten();
     let how = match share {
+        _ if workers().any(|worker| worker["cannot_load"] == true) => {
+            "cannot be loaded by all workers".to_owned()
+        }
         _ if result["in_force"] == false => {
             "is in the registry, and not in force in all workers yet".to_owned()
         }
@@ -228,7 +232,7 @@ pub(crate) fn receipt(result: &Value) -> String {
     };
     let mut lines =
         vec![format!("{what} {how} (build {}): services {}", short(&result["build"]), numbers.join(", "))];
-    lines.extend(result["workers"].as_array().into_iter().flatten().map(worker));
+    lines.extend(workers().map(worker));
     lines.extend(self_test::lines(&result["self_test"]));
     lines.join("\n")
 }

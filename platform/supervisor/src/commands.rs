@@ -23,6 +23,7 @@ use crate::reload::policy;
 use crate::run::{Phase, Supervisor};
 use crate::shutdown::Drain;
 use crate::snapshot::{HelperAnswer, Snapshot};
+use crate::take_back::Progress;
 use crate::time::after;
 
 /// What a helper was asked for, and what follows.
@@ -40,6 +41,8 @@ pub(crate) enum Task {
     Quarantine,
     /// A trial has come out.
     Trial,
+    /// What workers cannot load is to be taken back.
+    TakeBack { client: u64, receipt: Value },
     /// Old requests are to be forgotten.
     Prune,
 }
@@ -201,6 +204,7 @@ impl Supervisor {
             (Task::Change { client, .. } | Task::Show { client, .. }, Err(reason)) => {
                 self.answer(client, &Response::failed(reason));
             }
+            (Task::TakeBack { client, receipt }, answer) => self.follow_take_back(client, receipt, answer),
             (Task::Quarantine | Task::Trial, Ok(answer)) => self.follow_own_change(answer),
             (Task::Prune | Task::Layout { .. }, Ok(_)) => {}
             (task @ (Task::Quarantine | Task::Trial | Task::Prune | Task::Layout { .. }), Err(reason)) => {
@@ -326,6 +330,12 @@ impl Supervisor {
     /// Answers the commands whose time has come.
     pub(crate) fn answer_pending(&mut self, now_ns: u64) {
         for pending in std::mem::take(&mut self.pending) {
+            if let (Phase::Serving, WaitFor::Served { goal }) = (&self.phase, pending.wait)
+                && matches!(Progress::of(self.segments.control(), &self.places, goal), Progress::Refused)
+            {
+                self.take_back(pending.client, goal, &pending.result);
+                continue;
+            }
             match self.answer_of(&pending, now_ns) {
                 Some(response) => self.answer(pending.client, &response),
                 None => self.pending.push(pending),
@@ -339,12 +349,10 @@ impl Supervisor {
         match pending.wait {
             WaitFor::Served { goal } => {
                 let receipt = || receipt(control, &self.places, goal, &pending.result);
-                if is_served_by_all(control, &self.places, goal) {
-                    return Some(Response::done(receipt()));
+                match Progress::of(control, &self.places, goal) {
+                    Progress::Served => Some(Response::done(receipt())),
+                    _ => is_late.then(|| not_everywhere(receipt())),
                 }
-                // One that cannot load it will not change by itself.
-                let is_settled = is_served_by_all(control, &self.places, Goal { libraries: 0, ..goal });
-                (is_late || is_settled).then(|| not_everywhere(receipt()))
             }
             WaitFor::Drained => {
                 let in_flight_count = in_flight_count(control);
@@ -373,7 +381,11 @@ impl Supervisor {
 
     /// Answers for a helper that was ended with the node.
     pub(crate) fn give_up(&mut self, task: Task) {
-        if let Task::Change { client, .. } | Task::Show { client, .. } | Task::Layout { client, .. } = task {
+        if let Task::Change { client, .. }
+        | Task::Show { client, .. }
+        | Task::TakeBack { client, .. }
+        | Task::Layout { client, .. } = task
+        {
             self.answer(client, &Response::failed("the node stopped before it was done"));
         }
     }

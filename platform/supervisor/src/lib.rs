@@ -55,6 +55,7 @@ mod snapshot;
 mod spawn;
 mod start;
 mod status;
+mod take_back;
 #[cfg(test)]
 mod testing;
 mod time;

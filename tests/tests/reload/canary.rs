@@ -138,18 +138,54 @@ fn read_that_kills_a_canary_is_answered_by_the_build_in_force() {
     assert_eq!(canaries(&node)[0]["deaths"], 3);
 }
 
-/// The build in force serves in its place, and what that does must not count for the canary.
+/// The library 1.1, which no worker can load while the file is there.
+fn unloadable(node: &Node, file: &std::path::Path) -> String {
+    version(node, "1.1", &[&format!("-DNOWORK=\"{}\"", file.display())]).to_string_lossy().into_owned()
+}
+
+/// A worker that starts later would serve nobody: what cannot be loaded does not stay.
 #[test]
-fn canary_that_no_worker_can_load_is_told_and_not_promoted() {
+fn build_that_no_worker_can_load_is_taken_back() {
+    let node = node(NodeOptions::small());
+    let library = unloadable(&node, &node.config());
+    for (arguments, action) in [(&["--canary", "100%"][..], "abort"), (&[], "rollback")] {
+        let command = [&["service", "deploy", &library], arguments].concat();
+        let told = node.gantry(&command).expect_code(1);
+        assert!(
+            told.stderr.contains("cannot load it") && told.stderr.contains("taken back"),
+            "{}",
+            told.stderr
+        );
+        assert!(told.text().contains("the build before serves"), "{}", told.text());
+        let (ended_by, why) = &actions(&node)[0];
+        assert!(ended_by == action && why.contains("workers cannot load it"), "{ended_by}: {why}");
+        assert_eq!(
+            (canaries(&node).len(), node.client().call(READ, "0").done().text()),
+            (0, "1.0".to_owned())
+        );
+    }
+    // The first of its name is no more.
+    node.gantry(&["service", "unload", "versioned"]).expect_code(0);
+    node.gantry(&["service", "deploy", &library]).expect_code(1);
+    node.client().call(READ, "0").expect_status(102);
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    // Nothing of it is left to do, and others are deployed as if nothing had been.
+    deploy(&node, &plugin(&node, "calls.c", "calls", &[])).expect_code(0);
+}
+
+/// Where the build in force serves in its place, what that does must not count for it.
+#[test]
+fn canary_that_later_workers_cannot_load_is_not_promoted() {
     let node = node(NodeOptions::small().set("service.canary_calls", 5));
-    let library = version(&node, "1.1", &["-DNOWORK"]);
-    let library = library.to_string_lossy();
-    let arguments = ["service", "deploy", &library, "--canary", "100%", "--promote-after", "1s"];
-    let told = node.gantry(&arguments).expect_code(1);
-    assert!(told.stderr.contains("cannot load it"), "{}", told.stderr);
-    assert!(told.text().contains("the build before serves"), "{}", told.text());
+    let file = node.folder().join("no-work");
+    let library = unloadable(&node, &file);
+    let arguments = ["--canary", "100%", "--promote-after", "2s"];
+    node.gantry(&[&["service", "deploy", &library][..], &arguments].concat()).expect_code(0);
+    std::fs::write(&file, "").expect("a file can be written");
+    let before = [node.pids("worker"), node.pids("spare")].concat();
+    before.iter().for_each(|pid| gantry_tests::processes::kill_hard(*pid));
     let mut client = node.client();
-    for _ in 0..30 {
+    for _ in 0..50 {
         assert_eq!(client.call(READ, "0").done().text(), "1.0");
         std::thread::sleep(std::time::Duration::from_millis(60));
     }
@@ -157,10 +193,14 @@ fn canary_that_no_worker_can_load_is_told_and_not_promoted() {
     let reads = canary["services"].as_array().expect("a list").iter();
     let reads = reads.clone().find(|service| service["number"] == READ).expect("it is listed");
     assert_eq!(reads["canary"]["calls"], 0);
-    assert!(reads["in_force"]["calls"].as_u64() >= Some(30), "{reads}");
-    // Another library is deployed as if nothing were the matter.
-    deploy(&node, &plugin(&node, "calls.c", "calls", &[])).expect_code(0);
-    node.gantry(&["service", "abort", "versioned"]).expect_code(0);
+    assert!(reads["in_force"]["calls"].as_u64() >= Some(50), "{reads}");
+    // When they can, it is.
+    std::fs::remove_file(&file).expect("it is there");
+    until("it is promoted", || {
+        client.call(READ, "0").done();
+        canaries(&node).is_empty().then_some(())
+    });
+    assert_eq!(actions(&node)[0].0, "promote");
 }
 
 #[test]

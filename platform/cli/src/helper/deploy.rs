@@ -50,7 +50,7 @@ pub(super) fn reload(
     let build = hash_library(&path)?;
     let before = registry.snapshot()?;
     if let Some(active) = active_build(&before, &build) {
-        let receipt = receipt(&before, active, false);
+        let receipt = receipt(&before, active, None);
         return Ok((before, receipt));
     }
     signed::check(settings, &path, &build)?;
@@ -74,11 +74,7 @@ pub(super) fn roll_back(
     to: Option<&str>,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let target = registry.find_rollback(name, to)?;
-    let library = kept(settings, registry, target)?;
-    let snapshot = registry.roll_back(&library)?;
-    let active = snapshot.library(name).context("the library was just put into force")?;
-    let receipt = receipt(&snapshot, active, true);
-    Ok((snapshot, receipt))
+    put_into_force(settings, registry, target, Registry::roll_back)
 }
 
 /// Puts the canary of a library into force.
@@ -89,10 +85,21 @@ pub(super) fn promote(
     build: Option<&str>,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let canary = registry.find_canary(name, build)?;
-    let library = kept(settings, registry, canary)?;
-    let snapshot = registry.promote(&library)?;
-    let active = snapshot.library(name).context("the library was just put into force")?;
-    let receipt = receipt(&snapshot, active, true);
+    put_into_force(settings, registry, canary, Registry::promote)
+}
+
+/// Makes the `change` that lets a build that was deployed before serve all requests.
+fn put_into_force(
+    settings: &Settings,
+    registry: &mut Registry,
+    record: LibraryRecord,
+    change: impl FnOnce(&mut Registry, &LibraryDescription) -> Result<Snapshot, RegistryError>,
+) -> anyhow::Result<(Snapshot, Value)> {
+    let library = kept(settings, registry, record)?;
+    let before = registry.snapshot()?;
+    let snapshot = change(registry, &library)?;
+    let active = snapshot.library(&library.name).context("the library was just put into force")?;
+    let receipt = receipt(&snapshot, active, Some(&before));
     Ok((snapshot, receipt))
 }
 
@@ -151,7 +158,7 @@ pub(super) fn install(
     }
     let mut builds = snapshot.libraries.iter().filter(|known| known.name == library.name);
     let deployed = builds.find(|known| known.build == library.build).context("it was just deployed")?;
-    let receipt = receipt(&snapshot, deployed, true);
+    let receipt = receipt(&snapshot, deployed, Some(&before));
     Ok((snapshot, receipt))
 }
 
@@ -217,14 +224,17 @@ fn deployable(description: &Description, build: String, file: PathBuf) -> Librar
     }
 }
 
-fn receipt(snapshot: &Snapshot, library: &LibraryRecord, changed: bool) -> Value {
+/// What a change came to; `before` it, if it changed anything.
+fn receipt(snapshot: &Snapshot, library: &LibraryRecord, before: Option<&Snapshot>) -> Value {
+    let replaced = before.and_then(|before| before.library(&library.name));
     let services = snapshot.services.iter().filter(|service| service.library == library.name);
     json!({
         "library": library.name,
         "version": library.version,
         "build": library.build,
-        "changed": changed,
+        "changed": before.is_some(),
         "canary": library.canary,
+        "in_place_of": replaced.map(|replaced| json!({ "version": replaced.version, "build": replaced.build })),
         "services": services.map(|service| service.number).collect::<Vec<u32>>(),
     })
 }

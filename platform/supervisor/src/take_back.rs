@@ -1,0 +1,111 @@
+//! A build that passed every check and that a worker cannot load all the same: it is taken back at once. Workers serve what
+//! was before for as long as they live; one that starts later would serve nobody.
+
+use gantry_segment::Control;
+use serde_json::Value;
+
+use crate::children::Place;
+use crate::commands::Task;
+use crate::helper::{Job, Lane};
+use crate::limits::HELPER_LIMIT;
+use crate::protocol::Response;
+use crate::receipt::{Goal, is_served_by_all, late, receipt};
+use crate::run::Supervisor;
+use crate::snapshot::HelperAnswer;
+
+/// How far a change has come that workers are to take up.
+pub(crate) enum Progress {
+    /// Workers still run what was before.
+    Waiting,
+    /// All serve it.
+    Served,
+    /// All have looked at it, and some cannot load it.
+    Refused,
+}
+
+impl Progress {
+    pub(crate) fn of(control: &Control, places: &[Place], goal: Goal) -> Self {
+        if is_served_by_all(control, places, goal) {
+            Self::Served
+        } else if is_served_by_all(control, places, Goal { libraries: 0, ..goal }) {
+            Self::Refused
+        } else {
+            Self::Waiting
+        }
+    }
+}
+
+impl Supervisor {
+    /// Has a helper undo a change that workers refuse; its client is answered when that is done.
+    pub(crate) fn take_back(&mut self, client: u64, goal: Goal, result: &Value) {
+        let receipt = receipt(self.segments.control(), &self.places, goal, result);
+        let library = result["library"].as_str().unwrap_or_default();
+        let Some(undo) = undo_of(library, result) else {
+            return self.answer(client, &refused(receipt, "; it stays in the registry"));
+        };
+        tracing::error!(
+            library,
+            workers = late(&receipt),
+            "workers cannot load the library; it is taken back"
+        );
+        let by = ["helper-registry", "--by=platform", "--why=workers cannot load it"].map(str::to_owned);
+        let task = Task::TakeBack { client, receipt: receipt.clone() };
+        let job = Job::new(task, Lane::Registry, [by.to_vec(), undo].concat(), HELPER_LIMIT);
+        if self.helpers.ask(job).is_err() {
+            self.follow_take_back(client, receipt, Err("too many changes are waiting".to_owned()));
+        }
+    }
+
+    /// Publishes what was before again, and answers whoever asked for the change.
+    pub(crate) fn follow_take_back(
+        &mut self,
+        client: u64,
+        receipt: Value,
+        answer: Result<HelperAnswer, String>,
+    ) {
+        let published = answer.and_then(|answer| {
+            let snapshot = answer.snapshot.ok_or("the helper gave no snapshot")?;
+            self.publish(snapshot).map_err(|error| error.to_string())
+        });
+        let words = match published {
+            Ok(_) => "; it is taken back, and what was before serves".to_owned(),
+            Err(error) => format!("; it could not be taken back: {error}"),
+        };
+        self.answer(client, &refused(receipt, &words));
+    }
+}
+
+/// The arguments of the registry's helper that undo a change; `None` for one that put no build into force.
+fn undo_of(library: &str, result: &Value) -> Option<Vec<String>> {
+    let build = result["build"].as_str()?;
+    let words = match (result["canary"].is_null(), result["in_place_of"]["build"].as_str()) {
+        _ if result["changed"] != true => return None,
+        (false, _) => vec!["abort", "--", library, build],
+        (true, Some(before)) => vec!["rollback", "--", library, before],
+        (true, None) => vec!["unload", "--", library],
+    };
+    Some(words.into_iter().map(str::to_owned).collect())
+}
+
+fn refused(receipt: Value, what_follows: &str) -> Response {
+    let error = format!("workers cannot load it, see their logs: {}{what_follows}", late(&receipt));
+    Response { ok: false, result: Some(receipt), error: Some(error) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_puts_a_build_into_force_can_be_undone() {
+        let undo = |result: Value| undo_of("card", &result).map(|words| words.join(" "));
+        let result = |canary: Value, before: Value| json!({ "library": "card", "build": "b2", "changed": true, "canary": canary, "in_place_of": before });
+        let before = json!({ "version": "1.0", "build": "b1" });
+        assert_eq!(undo(result(Value::Null, before.clone())).unwrap(), "rollback -- card b1");
+        assert_eq!(undo(result(Value::Null, Value::Null)).unwrap(), "unload -- card");
+        assert_eq!(undo(result(json!({ "share_ppm": 1 }), before)).unwrap(), "abort -- card b2");
+        assert_eq!(undo(json!({ "library": "card", "build": "b2", "changed": false })), None);
+        assert_eq!(undo(json!({ "number": 7, "enabled": true })), None);
+    }
+}
