@@ -383,7 +383,7 @@ fn write_library(
     let params = [
         library.version.as_str().into(),
         (*file).into(),
-        now_ms().into(),
+        deployment_ms(before, name).into(),
         name.into(),
         library.build.as_str().into(),
     ];
@@ -439,7 +439,15 @@ pub(crate) fn write_service(
     Ok(())
 }
 
-pub(crate) fn now_ms() -> i64 {
+/// The time of a deployment: later than that of every other build of the library, also where two come within a
+/// millisecond, or the clock was set back.
+pub(crate) fn deployment_ms(before: &Snapshot, name: &str) -> i64 {
+    let known = before.libraries.iter().filter(|known| known.name == name);
+    let newest_ms = known.map(|known| known.deployed_ms).max();
+    newest_ms.map_or(0, |newest_ms| newest_ms.saturating_add(1)).max(now_ms())
+}
+
+fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

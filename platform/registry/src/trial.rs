@@ -9,7 +9,8 @@ use crate::history::Action;
 use crate::limits::STATEMENT_LIMIT;
 use crate::record::{Canary, LibraryRecord, Snapshot};
 use crate::registry::{
-    Registry, check_deployable, event, keep_history, now_ms, raise_generation, read_snapshot, write_service,
+    Registry, check_deployable, deployment_ms, event, keep_history, raise_generation, read_snapshot,
+    write_service,
 };
 use crate::table::{END_CANARY, INSERT_CANARY, SET_LIBRARY_ASIDE, UPDATE_CANARY};
 
@@ -149,7 +150,7 @@ fn write_canary(
     let params = [
         library.version.as_str().into(),
         (*file).into(),
-        now_ms().into(),
+        deployment_ms(before, name).into(),
         canary.share_ppm.into(),
         canary.promote_after_ms.map(|after_ms| i64::try_from(after_ms).unwrap_or(i64::MAX)).into(),
         name.into(),

@@ -329,6 +329,23 @@ fn descriptions_that_cannot_be_stored_are_refused() {
     registry.deploy(&good()).unwrap();
 }
 
+/// Goal: the newest is the newest also where the clock says nothing. Method: far more deployments than milliseconds pass.
+#[test]
+fn builds_are_in_the_order_of_their_deployments() {
+    let node = Node::new();
+    let mut registry = node.open();
+    for build in 0..12 {
+        // The hashes fall where the order rises.
+        registry.deploy(&library("card", &format!("1.0.{build}"), 12 - build, &[10_000_001])).unwrap();
+    }
+    let snapshot = registry.snapshot().unwrap();
+    let versions: Vec<&str> = snapshot.libraries.iter().map(|library| library.version.as_str()).collect();
+    let expected: Vec<String> = (0..12).rev().map(|build| format!("1.0.{build}")).collect();
+    assert_eq!(versions, expected);
+    let times: Vec<i64> = snapshot.libraries.iter().map(|library| library.deployed_ms).collect();
+    assert!(times.is_sorted_by(|later, earlier| later > earlier), "{times:?}");
+}
+
 #[test]
 fn only_so_many_replaced_builds_are_remembered_and_the_active_one_always() {
     let node = Node::new();
