@@ -359,6 +359,8 @@ pub(crate) struct RegistryArguments {
 pub(crate) enum RegistryCommand {
     /// Deploy what the configuration names, bring the tables up to date.
     Prepare,
+    /// What is in force.
+    Snapshot,
     /// Deploy a library, or try it on a share of the requests.
     Deploy {
         library: PathBuf,

@@ -48,6 +48,7 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             prepare::prepare(settings, &mut registry)?;
             answer(registry.snapshot()?, Value::Null)?
         }
+        RegistryCommand::Snapshot => answer(open()?.snapshot()?, Value::Null)?,
         RegistryCommand::Deploy { library, canary_ppm, promote_after_ms } => {
             let path = libraries::find_path(&library)?;
             let canary = canary_ppm.map(|share_ppm| Canary { share_ppm, promote_after_ms });

@@ -43,6 +43,8 @@ pub(crate) enum Task {
     Trial,
     /// What workers cannot load is to be taken back.
     TakeBack { client: u64, receipt: Value },
+    /// What the registry says is looked at again.
+    Look,
     /// Old requests are to be forgotten.
     Prune,
 }
@@ -201,15 +203,22 @@ impl Supervisor {
                 self.add_counters(number, &mut facts);
                 self.answer(client, &Response::done(facts));
             }
-            (Task::Change { client, .. } | Task::Show { client, .. }, Err(reason)) => {
+            (Task::Change { client, .. }, Err(reason)) => {
                 self.answer(client, &Response::failed(reason));
+                self.look_at_registry();
             }
+            (Task::Show { client, .. }, Err(reason)) => self.answer(client, &Response::failed(reason)),
+            (Task::Look, Ok(answer)) => self.follow_look(answer),
             (Task::TakeBack { client, receipt }, answer) => self.follow_take_back(client, receipt, answer),
             (Task::Quarantine | Task::Trial, Ok(answer)) => self.follow_own_change(answer),
             (Task::Prune | Task::Layout { .. }, Ok(_)) => {}
-            (task @ (Task::Quarantine | Task::Trial | Task::Prune | Task::Layout { .. }), Err(reason)) => {
+            (task @ (Task::Quarantine | Task::Trial), Err(reason)) => {
                 tracing::error!(?task, reason, "a helper failed");
                 self.retry_trials();
+                self.look_at_registry();
+            }
+            (task @ (Task::Look | Task::Prune | Task::Layout { .. }), Err(reason)) => {
+                tracing::error!(?task, reason, "a helper failed");
             }
         }
     }
@@ -229,6 +238,25 @@ impl Supervisor {
             }
             Err(error) if self.is_adopted => self.note_registry_fault(error.to_string()),
             Err(error) => self.fail(error),
+        }
+    }
+
+    /// Has a helper read the registry: the one before failed, perhaps after its change was made.
+    pub(crate) fn look_at_registry(&mut self) {
+        let arguments = ["helper-registry", "snapshot"].map(str::to_owned).to_vec();
+        if self.helpers.ask(Job::new(Task::Look, Lane::Registry, arguments, HELPER_LIMIT)).is_err() {
+            tracing::error!("the registry cannot be looked at again: too many helpers wait");
+        }
+    }
+
+    /// Publishes what the registry says if that is something else than what is published.
+    fn follow_look(&mut self, answer: HelperAnswer) {
+        let Some(snapshot) = answer.snapshot.filter(|snapshot| *snapshot != self.snapshot) else { return };
+        tracing::warn!(
+            "the registry was changed by a helper that failed afterwards; the change comes into force"
+        );
+        if let Err(error) = self.publish(snapshot) {
+            tracing::error!(%error, "what is in the registry cannot be published");
         }
     }
 

@@ -69,7 +69,10 @@ impl Supervisor {
         });
         let words = match published {
             Ok(_) => "; it is taken back, and what was before serves".to_owned(),
-            Err(error) => format!("; it could not be taken back: {error}"),
+            Err(error) => {
+                self.look_at_registry();
+                format!("; it could not be taken back: {error}")
+            }
         };
         self.answer(client, &refused(receipt, &words));
     }

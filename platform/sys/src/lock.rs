@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use crate::process::{PidFd, take_inherited};
+use crate::process::{has_stopped_running, take_inherited};
 
 /// How often a file that vanishes between opening and locking is opened again; more often than that somebody
 /// plays with us.
@@ -89,8 +89,8 @@ pub struct PidFile {
 
 impl PidFile {
     /// Locks the file at `path`, makes it if need be (mode 0600), and writes this process's pid. Blocks for a second at
-    /// most, and only while the process that had the lock is dead: a program that it was just starting has the lock for the
-    /// moment between its fork and its exec.
+    /// most, and only while the process that had the lock is dead: its last thread, or a program that it was just
+    /// starting, may have the lock for a moment longer.
     ///
     /// # Errors
     /// [`LockError::Held`] if a living process has it.
@@ -99,7 +99,7 @@ impl PidFile {
         loop {
             match Self::try_acquire(path) {
                 Err(LockError::Held { held_by: Some(pid), .. })
-                    if is_dead(pid) && begun.elapsed() < OUTLIVED_MAX =>
+                    if has_stopped_running(pid) && begun.elapsed() < OUTLIVED_MAX =>
                 {
                     std::thread::sleep(LOOK_AGAIN);
                 }
@@ -185,7 +185,7 @@ impl PidFile {
         let begun = Instant::now();
         loop {
             match Self::holder_now(path) {
-                Ok(Holder::Process(pid)) if is_dead(pid) && begun.elapsed() < OUTLIVED_MAX => {
+                Ok(Holder::Process(pid)) if has_stopped_running(pid) && begun.elapsed() < OUTLIVED_MAX => {
                     std::thread::sleep(LOOK_AGAIN);
                 }
                 found => return found,
@@ -216,14 +216,6 @@ impl Drop for PidFile {
         // on holding it.
         let _emptied = self.file.set_len(0);
         let _unlocked = fcntl(&self.file, FcntlArg::F_OFD_SETLK(&whole_file(libc::F_UNLCK)));
-    }
-}
-
-/// Whether no process with this pid lives.
-fn is_dead(pid: i32) -> bool {
-    match PidFd::open(pid) {
-        Ok(process) => process.is_dead(),
-        Err(error) => error.raw_os_error() == Some(Errno::ESRCH as i32),
     }
 }
 

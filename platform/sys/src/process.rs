@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 
 pub use descriptor::PidFd;
 pub use keeper::{CONFIRM_WITHIN, Keeper};
-pub use measure::{Memory, descriptor_numbers_end, memory, start_ticks};
+pub use measure::{Memory, descriptor_numbers_end, has_stopped_running, memory, start_ticks};
 pub use spawn::{Child, Output, Spawn, SpawnError, take_inherited};
 
 /// Longest name of a thread that the kernel keeps, in bytes.

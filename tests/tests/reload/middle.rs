@@ -74,6 +74,12 @@ fn helper(node: &Node) -> Option<Pid> {
     mentioning(&config).into_iter().find(is_helper)
 }
 
+/// The version that the registry itself says, which is read for it.
+fn registered(node: &Node) -> String {
+    let shown = node.gantry(&["service", "show", &READ.to_string(), "--json"]).expect_code(0).json();
+    shown["version"].as_str().expect("a version").to_owned()
+}
+
 /// Cuts deployments off, each a step later than the one before, and shows after each that the node serves what its
 /// registry says.
 #[track_caller]
@@ -89,21 +95,21 @@ fn cut_off_again_and_again(cut: impl Fn(&Node, &mut Child)) {
         thread::sleep(Duration::from_millis(round % 40 * STEP_MS));
         cut(&node, &mut command);
         command.wait().expect("a child can be waited for");
-        let listed = || listed(&node, READ)["version"].as_str().map(str::to_owned);
         until("the helper has ended", || helper(&node).is_none().then_some(()));
         // Until it is settled everywhere: all workers serve what the registry says.
         let settled = until("one version serves, the registry's", || {
-            let (says, mut client) = (listed()?, node.client());
+            let (says, mut client) = (registered(&node), node.client());
             let answers: Vec<String> = (0..8).map(|_| say(&mut client)).collect();
             let write = client.call(WRITE, "0");
             let serves = answers.iter().all(|answer| *answer == says);
-            (serves && write.status == 0 && write.text() == says).then_some(says)
+            let listed = listed(&node, READ)["version"] == *says;
+            (serves && listed && write.status == 0 && write.text() == says).then_some(says)
         });
         let now = usize::from(settled == "2.0");
         counts[usize::from(now != in_force)] += 1;
         in_force = now;
     }
-    // The node is none the worse for it.
+    // The node is none the worse for it, and what it publishes is what its registry says.
     deploy(&node, &libraries[1 - in_force]).expect_code(0);
     let seen = watch.end();
     assert!(seen.iter().all(|text| text == "1.0" || text == "2.0"), "{seen:?}");

@@ -62,6 +62,20 @@ pub fn start_ticks(pid: i32) -> Option<u64> {
     start_ticks_in(&std::fs::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
+/// Whether no process with this pid runs: there is none, or its main thread has ended. What it held may be held for a moment
+/// longer, by its other threads or by a program that it was just starting.
+pub fn has_stopped_running(pid: i32) -> bool {
+    match std::fs::read(format!("/proc/{pid}/stat")) {
+        Ok(stat) => {
+            // The name may contain anything, also a closing parenthesis.
+            let name_end = stat.iter().rposition(|byte| *byte == b')');
+            let state = name_end.and_then(|end| stat.get(end + 2));
+            state.is_some_and(|state| matches!(state, b'Z' | b'X'))
+        }
+        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound),
+    }
+}
+
 /// The second field is the program's name in parentheses, which may itself contain spaces and parentheses;
 /// the start time is the 22nd field, so the 20th behind the last closing parenthesis.
 fn start_ticks_in(stat: &[u8]) -> Option<u64> {

@@ -161,6 +161,17 @@ fn pidfd_tells_a_zombie_from_a_living_process_and_refuses_signals_after_the_reap
 }
 
 #[test]
+fn process_runs_until_it_is_a_zombie_or_gone() {
+    let child = shell("exit 0").spawn().unwrap();
+    let pid = child.pid;
+    assert!(PidFd::from(child.pidfd).wait(None));
+    assert!(has_stopped_running(pid), "a zombie");
+    assert!(reap(pid).has_ended());
+    assert!(has_stopped_running(pid), "gone");
+    assert!(!has_stopped_running(i32::try_from(std::process::id()).unwrap()));
+}
+
+#[test]
 fn death_by_a_real_time_signal_is_reaped_with_its_number() {
     let child = shell("kill -40 $$").spawn().unwrap();
     let state = ended(&child);
