@@ -1,5 +1,7 @@
 //! Living processes replaced one at a time: all of them in an upgrade, and workers that have grown too large.
 
+use std::time::Duration;
+
 use gantry_segment::Control;
 use gantry_sys::atomic::Ordering::{Relaxed, Release};
 
@@ -9,9 +11,9 @@ use crate::run::{Phase, Supervisor};
 use crate::shutdown::{HAND_OVER, LEAVE};
 use crate::time::after;
 
-/// How long a worker that has grown too large waits for everybody else to be ready, in nanoseconds: its memory is bounded
-/// also beside a process that cannot be started.
-const UNSETTLED_WAIT: std::time::Duration = std::time::Duration::from_secs(10);
+/// How long a worker that has grown too large waits for everybody else to be ready: its memory is bounded also beside a
+/// process that cannot be started.
+const UNSETTLED_WAIT: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     /// Replaces the next process when everybody else is ready: spares first, so that each of the others finds one that
