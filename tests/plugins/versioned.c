@@ -3,7 +3,7 @@
 //     cc -shared -fPIC -DVERSION='"1.0"' …
 //
 // 19900001 (read) and 29900001 (write) answer with VERSION, after as many milliseconds as their body says.
-// With -DABORTS the body `abort` kills the worker; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
+// With -DABORTS the body `abort` kills the worker, and `late 9` after 9 ms; with -DFAILS every call fails; with -DSLOW_MS=50 every call takes so
 // much longer; with -DFEWER the last one is missing; with -DEXAMPLE the first two say an
 // example; with -DNOWORK='"FILE"' it passes every check and no worker can make it
 // while FILE is there.
@@ -69,7 +69,12 @@ static GantryCode say_version(void *instance, GantryCall *call)
         digits[request.bytes] = 0;
     }
 #ifdef ABORTS
-    if (strcmp(digits, "abort") == 0)
+    if (strncmp(digits, "late ", 5) == 0) {
+        long late_ms = strtol(digits + 5, NULL, 10);
+        struct timespec late = { late_ms / 1000, (late_ms % 1000) * 1000000L };
+        nanosleep(&late, NULL);
+    }
+    if (strcmp(digits, "abort") == 0 || strncmp(digits, "late ", 5) == 0)
         abort();
 #endif
 #ifdef FAILS

@@ -376,9 +376,20 @@ pub(crate) enum RegistryCommand {
     /// Deploy a library from where its name finds it.
     Reload { name: String },
     /// Go back to an earlier build of a library.
-    Rollback { name: String, to: Option<String> },
+    Rollback {
+        /// Only from this build.
+        #[arg(long)]
+        from: Option<String>,
+        name: String,
+        to: Option<String>,
+    },
     /// Take a library out of force.
-    Unload { name: String },
+    Unload {
+        /// Only this build.
+        #[arg(long)]
+        from: Option<String>,
+        name: String,
+    },
     /// Let a service be called.
     Start { number: ServiceNumber },
     /// Answer 103 for a service.

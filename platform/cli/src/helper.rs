@@ -69,12 +69,16 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             let (snapshot, receipt) = deploy::reload(settings, &mut registry, &name)?;
             answer(snapshot, receipt)?
         }
-        RegistryCommand::Rollback { name, to } => {
-            let (snapshot, receipt) = deploy::roll_back(settings, &mut open()?, &name, to.as_deref())?;
+        RegistryCommand::Rollback { from, name, to } => {
+            let mut registry = open()?;
+            expect_in_force(&mut registry, &name, from.as_deref())?;
+            let (snapshot, receipt) = deploy::roll_back(settings, &mut registry, &name, to.as_deref())?;
             answer(snapshot, receipt)?
         }
-        RegistryCommand::Unload { name } => {
-            let snapshot = open()?.unload(&name)?;
+        RegistryCommand::Unload { from, name } => {
+            let mut registry = open()?;
+            expect_in_force(&mut registry, &name, from.as_deref())?;
+            let snapshot = registry.unload(&name)?;
             answer(snapshot, json!({ "library": name, "unloaded": true }))?
         }
         RegistryCommand::Start { number } => {
@@ -100,6 +104,17 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
     };
     print(answer)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Refuses to change a library of which another build than `from` is in force by now.
+fn expect_in_force(registry: &mut Registry, name: &str, from: Option<&str>) -> anyhow::Result<()> {
+    let Some(from) = from else { return Ok(()) };
+    match registry.snapshot()?.library(name) {
+        Some(active) if active.build != from => {
+            bail!("another build of {name} is in force by now: {}", active.build)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// All that is known of a service.

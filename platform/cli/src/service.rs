@@ -244,6 +244,9 @@ fn worker(worker: &Value) -> String {
         _ if worker["cannot_load"] == true => {
             "cannot load it, the build before serves; see its log".to_owned()
         }
+        (_, Some(number)) if worker["requests_on_older"] == 0 => {
+            format!("still the build before, until {number:08} has ended")
+        }
         (_, Some(number)) => format!("still the build before; it runs {number:08} on it"),
         (_, None) => "still the build before".to_owned(),
     };

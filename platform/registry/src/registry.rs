@@ -133,6 +133,11 @@ impl Registry {
             let active = before.library(name).ok_or_else(unknown)?;
             connection.execute(DEACTIVATE_LIBRARY, &[name.into()], STATEMENT_LIMIT)?;
             connection.execute(END_CANARY, &[name.into()], STATEMENT_LIMIT)?;
+            if let Some(canary) = before.canary(name) {
+                // It never served all requests, so there is nothing to go back to.
+                let params = [name.into(), canary.build.as_str().into()];
+                connection.execute(SET_LIBRARY_ASIDE, &params, STATEMENT_LIMIT)?;
+            }
             for service in before.services.iter().filter(|service| service.library == name) {
                 connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
             }

@@ -249,6 +249,17 @@ fn canary_stands_beside_the_build_in_force_until_it_is_promoted_or_aborted() {
 }
 
 #[test]
+fn canary_of_an_unloaded_library_is_nothing_to_go_back_to() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let builds = [1, 2].map(|number| library("card", &format!("1.{number}"), number, &[10_000_001]));
+    registry.deploy(&builds[0]).unwrap();
+    registry.begin_canary(&builds[1], &Canary { share_ppm: 10_000, promote_after_ms: None }).unwrap();
+    registry.unload("card").unwrap();
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.1");
+}
+
+#[test]
 fn service_falls_back_alone_to_builds_that_served_before() {
     let node = Node::new();
     let mut registry = node.open();

@@ -114,11 +114,13 @@ impl Trial {
             }
         }
         let ran = Duration::from_nanos(now_ns.saturating_sub(self.began_ns));
-        let calls: u64 = pairs.values().map(|pair| pair.canary.served()).sum();
+        // Few calls are too few to set it aside for, and enough to keep it from coming into force.
+        let does_well = |pair: &Pair| figures::compare(&pair.in_force, &pair.canary, rule).is_none();
+        let was_judged = |pair: &Pair| pair.canary.served() >= u64::from(rule.canary_calls);
+        let has_passed = pairs.values().any(was_judged)
+            && pairs.values().filter(|pair| pair.canary.served() > 0).all(does_well);
         match self.promote_after {
-            Some(after) if is_served && ran >= after && calls >= u64::from(rule.canary_calls) => {
-                Verdict::Promote
-            }
+            Some(after) if is_served && ran >= after && has_passed => Verdict::Promote,
             _ => Verdict::GoOn,
         }
     }

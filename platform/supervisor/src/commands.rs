@@ -38,11 +38,11 @@ pub(crate) enum Task {
     /// What another program is, which is to take the node over.
     Layout { client: u64, executable: PathBuf },
     /// A build is to be replaced for one service, or its quarantine to outlive the node.
-    Quarantine,
+    Quarantine { number: ServiceNumber },
     /// A trial has come out.
     Trial,
     /// What workers cannot load is to be taken back.
-    TakeBack { client: u64, receipt: Value },
+    TakeBack { client: Option<u64>, receipt: Value },
     /// What the registry says is looked at again.
     Look,
     /// Old requests are to be forgotten.
@@ -52,7 +52,8 @@ pub(crate) enum Task {
 /// A command that is answered when something has come about.
 #[derive(Debug)]
 pub(crate) struct Pending {
-    client: u64,
+    /// Who waits; nobody any more where the answer was that it takes longer.
+    client: Option<u64>,
     deadline_ns: u64,
     wait: WaitFor,
     result: Value,
@@ -210,9 +211,13 @@ impl Supervisor {
             (Task::Show { client, .. }, Err(reason)) => self.answer(client, &Response::failed(reason)),
             (Task::Look, Ok(answer)) => self.follow_look(answer),
             (Task::TakeBack { client, receipt }, answer) => self.follow_take_back(client, receipt, answer),
-            (Task::Quarantine | Task::Trial, Ok(answer)) => self.follow_own_change(answer),
+            (Task::Quarantine { number }, Ok(answer)) => {
+                self.unsettled.remove(&number);
+                self.follow_own_change(answer);
+            }
+            (Task::Trial, Ok(answer)) => self.follow_own_change(answer),
             (Task::Prune | Task::Layout { .. }, Ok(_)) => {}
-            (task @ (Task::Quarantine | Task::Trial), Err(reason)) => {
+            (task @ (Task::Quarantine { .. } | Task::Trial), Err(reason)) => {
                 tracing::error!(?task, reason, "a helper failed");
                 self.retry_trials();
                 self.look_at_registry();
@@ -321,6 +326,11 @@ impl Supervisor {
     /// Puts a build of a service out of service: at once for callers. A helper lets an earlier build serve in its place,
     /// or notes the quarantine for the next start.
     pub(crate) fn quarantine_build(&mut self, number: ServiceNumber, build: &str) {
+        let mut serving = self.snapshot.services.iter().filter(|service| service.number == number);
+        if !serving.any(|service| service.build == build) {
+            tracing::warn!(service = %number, build, "the build that died too often was replaced already");
+            return;
+        }
         let control = self.segments.control();
         for row in control.services().iter().filter(|row| row.number.load(Acquire) == number.get()) {
             row.quarantined.store(1, Relaxed);
@@ -329,13 +339,42 @@ impl Supervisor {
             service.quarantined = true;
         }
         self.quarantined.insert(number, build.to_owned());
+        self.unsettled.insert(number);
+        self.settle_quarantines();
+    }
+
+    /// Has helpers find out which build serves in the place of those that were quarantined: again where one failed, or an
+    /// earlier supervisor died before it was told.
+    pub(crate) fn settle_quarantines(&mut self) {
+        if !matches!(self.phase, Phase::Serving) {
+            return;
+        }
+        let (quarantined, services) = (&self.quarantined, &self.snapshot.services);
+        let is_open = |number: &ServiceNumber| {
+            let build = quarantined.get(number);
+            services.iter().any(|service| service.number == *number && Some(&service.build) == build)
+        };
+        self.unsettled.retain(is_open);
+        for number in self.unsettled.clone() {
+            let is_meant =
+                |job: &Job<Task>| matches!(job.task, Task::Quarantine { number: asked } if asked == number);
+            if self.helpers.jobs(Lane::Registry).any(is_meant) {
+                continue;
+            }
+            if let Some(build) = self.quarantined.get(&number).cloned() {
+                self.ask_for_another_build(number, &build);
+            }
+        }
+    }
+
+    fn ask_for_another_build(&mut self, number: ServiceNumber, build: &str) {
         let why = "--why=its workers died too often";
         let arguments =
             ["helper-registry", "--by=platform", why, "quarantine", "--", &number.to_string(), build];
         let arguments = arguments.map(str::to_owned).to_vec();
-        let job = Job::new(Task::Quarantine, Lane::Registry, arguments, HELPER_LIMIT);
+        let job = Job::new(Task::Quarantine { number }, Lane::Registry, arguments, HELPER_LIMIT);
         if self.helpers.ask(job).is_err() {
-            tracing::error!(service = %number, build, "the quarantine holds until the next start only: too many helpers wait");
+            tracing::error!(service = %number, build, "no other build is looked for yet: too many helpers wait");
         }
     }
 
@@ -352,7 +391,7 @@ impl Supervisor {
 
     fn wait_for(&mut self, client: u64, wait: WaitFor, limit: std::time::Duration, result: Value) {
         let deadline_ns = after(clock::monotonic_ns(), limit);
-        self.pending.push(Pending { client, deadline_ns, wait, result });
+        self.pending.push(Pending { client: Some(client), deadline_ns, wait, result });
     }
 
     /// Answers the commands whose time has come.
@@ -364,9 +403,17 @@ impl Supervisor {
                 self.take_back(pending.client, goal, &pending.result);
                 continue;
             }
-            match self.answer_of(&pending, now_ns) {
-                Some(response) => self.answer(pending.client, &response),
-                None => self.pending.push(pending),
+            let Some(response) = self.answer_of(&pending, now_ns) else {
+                self.pending.push(pending);
+                continue;
+            };
+            let is_waited_for = pending.client.is_some();
+            if let Some(client) = pending.client {
+                self.answer(client, &response);
+            }
+            if is_waited_for && !response.ok && matches!(pending.wait, WaitFor::Served { .. }) {
+                // What a worker cannot load when its present request has ended is taken back all the same.
+                self.pending.push(Pending { client: None, deadline_ns: u64::MAX, ..pending });
             }
         }
     }
@@ -411,7 +458,7 @@ impl Supervisor {
     pub(crate) fn give_up(&mut self, task: Task) {
         if let Task::Change { client, .. }
         | Task::Show { client, .. }
-        | Task::TakeBack { client, .. }
+        | Task::TakeBack { client: Some(client), .. }
         | Task::Layout { client, .. } = task
         {
             self.answer(client, &Response::failed("the node stopped before it was done"));

@@ -1,7 +1,7 @@
 //! Which workers serve what was changed, and which still serve what was there before.
 
 use gantry_message::ServiceNumber;
-use gantry_segment::{Control, library_bit};
+use gantry_segment::{Control, LibraryFacts, library_bit};
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
 use serde_json::{Value, json};
 
@@ -33,6 +33,8 @@ struct Serving {
     failed: u64,
     /// The service that it runs now.
     running: Option<ServiceNumber>,
+    /// The library of that.
+    running_library: Option<LibraryFacts>,
 }
 
 impl Serving {
@@ -56,13 +58,16 @@ pub(crate) fn receipt(control: &Control, places: &[Place], goal: Goal, result: &
             is_in_force &= serves;
             let build = if serves { &result["build"] } else { &Value::Null };
             let running = worker.running.filter(|_| !serves);
+            let is_older = worker.running_library.is_some_and(|library| {
+                result["library"] == *library.name && result["build"] != *library.build
+            });
             json!({
                 "worker": worker.name,
                 "pid": worker.pid,
                 "in_force": serves,
                 "generation": worker.generation,
                 "build": build,
-                "requests_on_older": u32::from(running.is_some()),
+                "requests_on_older": u32::from(running.is_some() && is_older),
                 "running": running,
                 "cannot_load": worker.generation >= goal.generation && !serves,
             })
@@ -96,6 +101,7 @@ fn serving(control: &Control, places: &[Place]) -> impl Iterator<Item = Serving>
     workers.filter_map(|place| {
         let row = control.processes().get(usize::from(place.row))?;
         let number = row.running_service.load(Relaxed);
+        let library = row.running_library.load(Relaxed).checked_sub(1);
         Some(Serving {
             name: place.kind.name,
             pid: place.running()?.pid,
@@ -103,6 +109,7 @@ fn serving(control: &Control, places: &[Place]) -> impl Iterator<Item = Serving>
             generation: row.generation_served.load(Acquire),
             failed: row.failed_libraries.load(Relaxed),
             running: ServiceNumber::new(number).ok().filter(|_| number != 0),
+            running_library: library.and_then(|library| control.libraries().get(library as usize)?.read()),
         })
     })
 }

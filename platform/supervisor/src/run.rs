@@ -1,6 +1,6 @@
 //! The supervisor's one thread: what it is started with, what it holds, its loop.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -143,6 +143,8 @@ pub(crate) struct Supervisor {
     pub(crate) quarantine: Quarantine,
     /// Builds that are quarantined, whether or not the registry knows yet.
     pub(crate) quarantined: BTreeMap<ServiceNumber, String>,
+    /// Those of them of which no helper has settled yet which build serves instead.
+    pub(crate) unsettled: BTreeSet<ServiceNumber>,
     /// The canaries that are being compared.
     pub(crate) trials: Vec<Trial>,
     /// What was published last.
@@ -283,6 +285,7 @@ impl Supervisor {
         self.look_at_segments();
         self.corruption.look(self.segments.control());
         self.judge_canaries();
+        self.settle_quarantines();
         if matches!(self.phase, Phase::Serving) && now_ns >= self.next_prune_ns {
             self.next_prune_ns = after(now_ns, PRUNE_PERIOD);
             self.prune_requests();

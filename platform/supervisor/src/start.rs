@@ -1,6 +1,6 @@
 //! How a supervisor starts: on fresh segments, on what an earlier start left in them, or on a node that runs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gantry_message::ServiceNumber;
 use gantry_segment::{Control, ProcessState, Role, Segments};
@@ -166,6 +166,7 @@ impl Supervisor {
             pending: Vec::new(),
             quarantine: Quarantine::default(),
             quarantined: BTreeMap::new(),
+            unsettled: BTreeSet::new(),
             trials: Vec::new(),
             snapshot: Snapshot::default(),
             phase: Phase::Preparing,
@@ -258,6 +259,7 @@ impl Supervisor {
             let facts = library.and_then(|library| library.read());
             if let (Ok(number), Some(facts)) = (ServiceNumber::new(row.number.load(Acquire)), facts) {
                 self.quarantined.insert(number, facts.build);
+                self.unsettled.insert(number);
             }
         }
         let mut are_old = false;

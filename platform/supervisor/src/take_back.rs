@@ -37,11 +37,11 @@ impl Progress {
 
 impl Supervisor {
     /// Has a helper undo a change that workers refuse; its client is answered when that is done.
-    pub(crate) fn take_back(&mut self, client: u64, goal: Goal, result: &Value) {
+    pub(crate) fn take_back(&mut self, client: Option<u64>, goal: Goal, result: &Value) {
         let receipt = receipt(self.segments.control(), &self.places, goal, result);
         let library = result["library"].as_str().unwrap_or_default();
         let Some(undo) = undo_of(library, result) else {
-            return self.answer(client, &refused(receipt, "; it stays in the registry"));
+            return self.answer_if_waiting(client, &refused(receipt, "; it stays in the registry"));
         };
         tracing::error!(
             library,
@@ -59,7 +59,7 @@ impl Supervisor {
     /// Publishes what was before again, and answers whoever asked for the change.
     pub(crate) fn follow_take_back(
         &mut self,
-        client: u64,
+        client: Option<u64>,
         receipt: Value,
         answer: Result<HelperAnswer, String>,
     ) {
@@ -74,18 +74,26 @@ impl Supervisor {
                 format!("; it could not be taken back: {error}")
             }
         };
-        self.answer(client, &refused(receipt, &words));
+        self.answer_if_waiting(client, &refused(receipt, &words));
+    }
+
+    fn answer_if_waiting(&mut self, client: Option<u64>, response: &Response) {
+        if let Some(client) = client {
+            self.answer(client, response);
+        }
     }
 }
 
 /// The arguments of the registry's helper that undo a change; `None` for one that put no build into force.
 fn undo_of(library: &str, result: &Value) -> Option<Vec<String>> {
     let build = result["build"].as_str()?;
+    // Only while that build is in force: the undoing may wait behind the next deployment.
+    let from = format!("--from={build}");
     let words = match (result["canary"].is_null(), result["in_place_of"]["build"].as_str()) {
         _ if result["changed"] != true => return None,
         (false, _) => vec!["abort", "--", library, build],
-        (true, Some(before)) => vec!["rollback", "--", library, before],
-        (true, None) => vec!["unload", "--", library],
+        (true, Some(before)) => vec!["rollback", &from, "--", library, before],
+        (true, None) => vec!["unload", &from, "--", library],
     };
     Some(words.into_iter().map(str::to_owned).collect())
 }
@@ -105,8 +113,8 @@ mod tests {
         let undo = |result: Value| undo_of("card", &result).map(|words| words.join(" "));
         let result = |canary: Value, before: Value| json!({ "library": "card", "build": "b2", "changed": true, "canary": canary, "in_place_of": before });
         let before = json!({ "version": "1.0", "build": "b1" });
-        assert_eq!(undo(result(Value::Null, before.clone())).unwrap(), "rollback -- card b1");
-        assert_eq!(undo(result(Value::Null, Value::Null)).unwrap(), "unload -- card");
+        assert_eq!(undo(result(Value::Null, before.clone())).unwrap(), "rollback --from=b2 -- card b1");
+        assert_eq!(undo(result(Value::Null, Value::Null)).unwrap(), "unload --from=b2 -- card");
         assert_eq!(undo(result(json!({ "share_ppm": 1 }), before)).unwrap(), "abort -- card b2");
         assert_eq!(undo(json!({ "library": "card", "build": "b2", "changed": false })), None);
         assert_eq!(undo(json!({ "number": 7, "enabled": true })), None);

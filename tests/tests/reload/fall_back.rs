@@ -1,6 +1,7 @@
 //! A version that kills workers again and again leaves the number that it kills with to the last good one.
 
-use gantry_tests::{Client, Node, NodeOptions, until};
+use gantry_tests::processes::{is_running, kill_hard};
+use gantry_tests::{Client, Node, NodeOptions, Request, until};
 use serde_json::Value;
 
 use super::{deploy, version};
@@ -96,6 +97,70 @@ fn build_that_is_no_better_is_passed_over_until_none_is_left() {
         .map(|event| &event["version"])
         .collect();
     assert_eq!(versions, ["1.0", "1.1"]);
+}
+
+/// The helper that finds the earlier build may be killed, and the supervisor too.
+#[test]
+fn interrupted_fall_back_is_made_up_for() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    for (round, next) in ["1.1", "1.2", "1.3", "1.4"].into_iter().enumerate() {
+        deploy(&node, &version(&node, next, &["-DABORTS"])).expect_code(0);
+        let mut client = node.client();
+        until("it is quarantined", || {
+            let status = client.call(WRITE, "abort").status;
+            assert!([0, 302, 303].contains(&status), "answered {status}");
+            (status != 302).then_some(())
+        });
+        if round % 2 == 0 {
+            super::middle::helper(&node).into_iter().for_each(kill_hard);
+        } else {
+            let supervisor = node.pid("supervisor");
+            kill_hard(supervisor);
+            until("the supervisor is gone", || (!is_running(supervisor)).then_some(()));
+            node.gantry(&["start"]).expect_code(0);
+        }
+        until("the last good build serves", || {
+            let reply = node.client().call(WRITE, "abort");
+            (reply.status == 0).then(|| assert_eq!(reply.text(), "1.0"))
+        });
+    }
+}
+
+/// It is stopped for another reason, and whoever starts it again does not mean the build that kills.
+#[test]
+fn service_that_fell_back_and_was_stopped_starts_with_the_good_build() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    deploy(&node, &version(&node, "1.1", &["-DABORTS"])).expect_code(0);
+    assert_eq!(kill_until_another_serves(&mut node.client()), "1.0");
+    for (command, version) in [("stop", None), ("start", Some("1.0")), ("start", Some("1.1"))] {
+        node.gantry(&["service", command, &WRITE.to_string()]).expect_code(0);
+        let reply = node.client().call(WRITE, "0");
+        assert_eq!((reply.status == 0).then(|| reply.text()).as_deref(), version);
+    }
+}
+
+/// Workers that die in a build after it was replaced say nothing about the one that serves now.
+#[test]
+fn deaths_in_a_build_that_was_replaced_do_not_quarantine_its_successor() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &["-DABORTS"])).expect_code(0);
+    let mut dying: Vec<Client> = (0..2).map(|_| node.client()).collect();
+    dying.iter_mut().for_each(|client| client.send(&Request::new(WRITE, "late 1500")));
+    until("both run", || {
+        let workers = node.status().of("write");
+        (workers.iter().filter(|worker| worker.state == "busy").count() == 2).then_some(())
+    });
+    let good = version(&node, "1.1", &[]);
+    node.gantry(&["service", "deploy", &good.to_string_lossy(), "--wait", "100ms"]).expect_code(1);
+    for client in &mut dying {
+        client.receive().expect_status(302);
+    }
+    for _ in 0..20 {
+        assert_eq!(node.client().call(WRITE, "0").done().text(), "1.1");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn begin_deployment(node: &Node, library: &std::path::Path) -> Child {
 }
 
 /// The helper that works on the registry, or probes a library, if one lives.
-fn helper(node: &Node) -> Option<Pid> {
+pub(super) fn helper(node: &Node) -> Option<Pid> {
     let config = node.config().to_string_lossy().into_owned();
     let is_helper = |pid: &Pid| command_line(*pid).iter().any(|word| word.starts_with("helper-"));
     mentioning(&config).into_iter().find(is_helper)

@@ -1,10 +1,10 @@
 //! What a deployment says of itself.
 
-use gantry_tests::etc::ECHO;
-use gantry_tests::{Node, NodeOptions, Request};
+use gantry_tests::etc::{ECHO, SLEEP_WRITE};
+use gantry_tests::{Node, NodeOptions, Request, until};
 use serde_json::Value;
 
-use super::hot::{READ, WRITE};
+use super::hot::{READ, WRITE, listed};
 use super::{deploy, version};
 
 fn deploy_as_json(node: &Node, library: &std::path::Path) -> Value {
@@ -66,4 +66,33 @@ fn receipt_names_the_worker_that_still_runs_the_version_before() {
     assert_eq!(node.client().call(ECHO, "x").done().text(), "x");
     assert_eq!(client.receive().done().text(), "1.0");
     assert_eq!(client.call(WRITE, "0").done().text(), "1.1");
+}
+
+/// The client was told that it takes longer; nobody waits any more, and the build is taken back all the same.
+#[test]
+fn what_cannot_be_loaded_is_taken_back_also_after_the_wait() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut client = node.client();
+    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":3000}"#));
+    node.until_busy("write");
+    let library = version(&node, "1.1", &[&format!("-DNOWORK=\"{}\"", node.config().display())]);
+    let arguments = ["service", "deploy", &library.to_string_lossy(), "--json", "--wait", "300ms"];
+    let receipt = node.gantry(&arguments).expect_code(1).json();
+    let older = receipt["workers"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|worker| worker["requests_on_older"].as_u64());
+    assert_eq!(
+        older.flatten().sum::<u64>(),
+        0,
+        "another library's request is none on an older build: {receipt}"
+    );
+    client.receive().done();
+    until("it is taken back", || (listed(&node, READ)["version"] == "1.0").then_some(()));
+    for pid in [node.pids("worker"), node.pids("spare")].concat() {
+        gantry_tests::processes::kill_hard(pid);
+    }
+    assert_eq!(node.client().call(READ, "0").done().text(), "1.0");
 }

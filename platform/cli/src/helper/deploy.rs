@@ -109,16 +109,17 @@ pub(super) fn kept(
     registry: &mut Registry,
     record: LibraryRecord,
 ) -> anyhow::Result<LibraryDescription> {
-    let description = probe(settings, &record.file)?;
-    let before = registry.snapshot()?;
-    check(settings, &before, &description)
-        .with_context(|| format!("{} is not taken", record.file.display()))?;
+    // Before any of its code runs.
     if hash_library(&record.file)? != record.build {
         bail!(
             "{} was changed since it was deployed; deploy the library from its own file",
             record.file.display()
         );
     }
+    let description = probe(settings, &record.file)?;
+    let before = registry.snapshot()?;
+    check(settings, &before, &description)
+        .with_context(|| format!("{} is not taken", record.file.display()))?;
     Ok(deployable(&description, record.build, record.file))
 }
 

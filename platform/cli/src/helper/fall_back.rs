@@ -38,11 +38,13 @@ fn serves(library: &LibraryDescription, number: u32, kind: gantry_registry::Serv
     library.services.iter().any(|service| service.number == number && service.kind == kind)
 }
 
-/// Lets a service be called, by the build of its library that is in force.
+/// Lets a service be called: one that was stopped by the build that served it before; otherwise by the build of its library
+/// that is in force, which it may have had to leave.
 pub(super) fn start(settings: &Settings, registry: &mut Registry, number: u32) -> anyhow::Result<Snapshot> {
     let before = registry.snapshot()?;
     let service = before.service(number).ok_or(RegistryError::UnknownService { number })?;
-    if let Some(active) = before.library(&service.library).filter(|active| active.build != service.build) {
+    let active = before.library(&service.library).filter(|active| active.build != service.build);
+    if let Some(active) = active.filter(|_| service.enabled) {
         let library = deploy::kept(settings, registry, active.clone())?;
         registry.serve_by(number, &service.build, &library, Action::Start)?;
     }

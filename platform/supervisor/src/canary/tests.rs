@@ -64,6 +64,26 @@ fn a_canary_that_does_as_well_goes_on_until_its_time_has_come() {
     );
 }
 
+/// Each service alone has too few calls to be judged, all of them together would be enough.
+#[test]
+fn a_canary_that_was_never_judged_does_not_come_into_force() {
+    let [one, other] = [20_000_004, 20_000_009].map(|number| ServiceNumber::new(number).unwrap());
+    let trial = trial(0, Some(Duration::from_secs(60)));
+    let old = || figures(1_000, 0, MS);
+    let verdict = |few: Figures, enough: Figures| {
+        let pairs =
+            [(one, few), (other, enough)].map(|(number, canary)| (number, Pair { in_force: old(), canary }));
+        trial.verdict(&BTreeMap::from(pairs), true, &rule(), 60_000 * MS)
+    };
+    assert_eq!(verdict(figures(60, 60, MS), figures(60, 60, MS)), Verdict::GoOn);
+    assert_eq!(
+        verdict(figures(5, 5, MS), figures(500, 0, MS)),
+        Verdict::GoOn,
+        "one does badly, if only so far"
+    );
+    assert_eq!(verdict(figures(5, 0, MS), figures(500, 0, MS)), Verdict::Promote);
+}
+
 #[test]
 fn a_dead_worker_is_enough() {
     let why = abort_reason(verdict(&trial(1, None), Figures::default(), Figures::default()));
