@@ -10,6 +10,7 @@ use gantry_supervisor::protocol::ServiceRequest;
 use serde_json::{Value, json};
 
 use crate::arguments::DevArguments;
+use crate::failure::Failure;
 use crate::output::{complain, print};
 use crate::service;
 
@@ -23,6 +24,8 @@ struct Watched {
     seen: Option<Looks>,
     /// What was deployed, or tried to be.
     tried: Option<Looks>,
+    /// There was no node to deploy it to.
+    is_waiting: bool,
 }
 
 /// What tells one state of a file from another without reading it.
@@ -36,7 +39,11 @@ struct Looks {
 pub(crate) fn run(settings: &Settings, arguments: DevArguments, json: bool) -> anyhow::Result<ExitCode> {
     let mut files = Vec::new();
     for library in arguments.libraries {
-        files.push(Watched { path: std::path::absolute(library)?, seen: None, tried: None });
+        let path = std::path::absolute(library)?;
+        if !path.exists() {
+            complain(format_args!("{} is not there yet; it is deployed when it is", path.display()));
+        }
+        files.push(Watched { path, seen: None, tried: None, is_waiting: false });
     }
     loop {
         for file in &mut files {
@@ -45,8 +52,14 @@ pub(crate) fn run(settings: &Settings, arguments: DevArguments, json: bool) -> a
             let is_still = looks.is_some() && looks == file.seen;
             file.seen = looks;
             if is_still && file.tried != looks {
-                file.tried = looks;
-                tell(&file.path, deploy(settings, &file.path), json)?;
+                let outcome = deploy(settings, &file.path);
+                // A node that is not there, or not yet, is asked again; the words are said once.
+                let is_asked_again = outcome.as_ref().is_err_and(|error| error.is::<Failure>());
+                file.tried = looks.filter(|_| !is_asked_again);
+                if !is_asked_again || !file.is_waiting {
+                    tell(&file.path, outcome, json)?;
+                }
+                file.is_waiting = is_asked_again;
             }
         }
         std::thread::sleep(LOOK);

@@ -78,8 +78,7 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
         RegistryCommand::Unload { from, name } => {
             let mut registry = open()?;
             expect_in_force(&mut registry, &name, from.as_deref())?;
-            let snapshot = registry.unload(&name)?;
-            answer(snapshot, json!({ "library": name, "unloaded": true }))?
+            answer(registry.unload(&name)?, json!({ "library": name, "unloaded": true }))?
         }
         RegistryCommand::Start { number } => {
             let snapshot = fall_back::start(settings, &mut open()?, number.get())?;

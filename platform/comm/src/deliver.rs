@@ -202,16 +202,19 @@ impl<'a> IoThread<'a> {
         }
         let Some(row) = service_index.and_then(|index| statistics.get(index as usize)) else { return };
         bump(&row.calls, 1);
-        row.record_latency(self.now_ns.saturating_sub(arrival_ns));
+        let latency_ns = self.now_ns.saturating_sub(arrival_ns);
         match status {
-            Status::Done => {}
-            Status::BusinessError => bump(&row.business_errors, 1),
-            // The operator's decision or the node's limits, not a fault of the service. 303 is its fault.
+            // The operator's decision or the node's limits, not a fault of the service, nor its speed. 303 is its fault.
             Status::ServiceStopped
             | Status::ReadQueueOverThreshold
             | Status::Full
             | Status::RefusedByRule
-            | Status::Draining => bump(&row.refusals, 1),
+            | Status::Draining => return bump(&row.refusals, 1),
+            _ => row.record_latency(latency_ns),
+        }
+        match status {
+            Status::Done => {}
+            Status::BusinessError => bump(&row.business_errors, 1),
             Status::TimedOut | Status::BudgetSpent => {
                 bump(&row.timeouts, 1);
                 bump(&row.errors, 1);

@@ -10,7 +10,7 @@ use crate::table::{
     MIGRATIONS, OWNER, RAISE_GENERATION, SET_LIBRARY_ASIDE, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE,
     UPDATE_STATE, UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
-use crate::trial::canary_runs;
+use crate::trial::refuse_beside_canary;
 use gantry_datasource::{
     Access, Connection, Mode, SqliteConnection, SqliteOptions, Synchronous, ValueRef, migrate,
 };
@@ -157,11 +157,7 @@ impl Registry {
         self.within(Mode::Write, |connection| {
             let before = read_snapshot(connection)?;
             check_deployable(&before, library)?;
-            if let Some(running) = before.canary(&library.name)
-                && running.build != library.build
-            {
-                return Err(canary_runs(running));
-            }
+            refuse_beside_canary(&before, library)?;
             let replaced = before.library(&library.name);
             write_library(connection, &before, library)?;
             for service in before.services.iter().filter(|service| service.library == library.name) {

@@ -33,18 +33,30 @@ impl Registry {
         let author = self.author();
         self.within(Mode::Write, |connection| {
             let before = read_snapshot(connection)?;
-            let active = before.library(&library.name).ok_or_else(|| unknown(&library.name))?;
-            check_deployable(&before, library)?;
-            check_alike(&before, library)?;
-            if let Some(running) = before.canary(&library.name)
-                && running.build != library.build
-            {
-                return Err(canary_runs(running));
-            }
+            let active = check_canary(&before, library)?;
             write_canary(connection, &before, library, canary)?;
             let subject = (library.name.as_str(), library.version.as_str(), library.build.as_str());
             write(connection, &event(&author, Action::Canary, subject, None, Some(active)))
         })
+    }
+
+    /// Refuses what [`deploy`](Registry::deploy), or [`begin_canary`](Registry::begin_canary), would refuse now, and changes
+    /// nothing.
+    ///
+    /// # Errors
+    /// Theirs.
+    pub fn refuse_deployment(
+        &mut self,
+        library: &LibraryDescription,
+        is_canary: bool,
+    ) -> Result<(), RegistryError> {
+        library.check()?;
+        let before = self.snapshot()?;
+        if is_canary {
+            return check_canary(&before, library).map(|_| ());
+        }
+        check_deployable(&before, library)?;
+        refuse_beside_canary(&before, library)
     }
 
     /// Ends the trial of a library's canary without putting it into force; it is passed over by roll-backs.
@@ -162,6 +174,31 @@ fn write_canary(
     keep_history(connection, before, library)
 }
 
+/// What can be tried; gives the build in force beside it.
+fn check_canary<'s>(
+    before: &'s Snapshot,
+    library: &LibraryDescription,
+) -> Result<&'s LibraryRecord, RegistryError> {
+    let active = before.library(&library.name).ok_or_else(|| unknown(&library.name))?;
+    check_deployable(before, library)?;
+    check_alike(before, library)?;
+    refuse_beside_canary(before, library)?;
+    Ok(active)
+}
+
+/// One build is tried at a time.
+pub(crate) fn refuse_beside_canary(
+    before: &Snapshot,
+    library: &LibraryDescription,
+) -> Result<(), RegistryError> {
+    match before.canary(&library.name) {
+        Some(running) if running.build != library.build => {
+            Err(RegistryError::CanaryRuns { library: running.name.clone(), version: running.version.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Half of the callers must not find a service, or find another kind of it.
 fn check_alike(before: &Snapshot, library: &LibraryDescription) -> Result<(), RegistryError> {
     for service in before.services.iter().filter(|service| service.library == library.name) {
@@ -181,10 +218,6 @@ fn find_canary<'s>(
 ) -> Result<&'s LibraryRecord, RegistryError> {
     let canary = snapshot.canary(name).filter(|canary| build.is_none_or(|build| canary.build == build));
     canary.ok_or_else(|| RegistryError::NoCanary { library: name.to_owned() })
-}
-
-pub(crate) fn canary_runs(running: &LibraryRecord) -> RegistryError {
-    RegistryError::CanaryRuns { library: running.name.clone(), version: running.version.clone() }
 }
 
 fn unknown(library: &str) -> RegistryError {

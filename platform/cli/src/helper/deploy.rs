@@ -139,6 +139,9 @@ pub(super) fn install(
 ) -> anyhow::Result<(Snapshot, Value)> {
     let before = registry.snapshot()?;
     check(settings, &before, description).with_context(|| format!("{} is not taken", path.display()))?;
+    // Before its file is kept and its tables are made.
+    let asked = deployable(description, build.to_owned(), path.to_owned());
+    registry.refuse_deployment(&asked, canary.is_some())?;
     let folder = settings.node.state_dir.join("libraries");
     let staged = stage(path, &folder, &description.name, &description.version)?;
     if staged.build != build {
