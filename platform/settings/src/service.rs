@@ -27,7 +27,7 @@ pub struct ServiceSettings {
     pub canary_deaths: u32,
     /// Requests of one service that a canary must have served before its errors and its latency are judged.
     pub canary_calls: u32,
-    /// How much larger the share of errors of a canary may be than that of the build in force, 0 to 1.
+    /// How much larger the share of errors of a canary may be than that of the build in force, chance left aside, 0 to 1.
     pub canary_errors: f64,
     /// How many times slower 95 % of a canary's answers may come than those of the build in force.
     pub canary_slowness: u32,

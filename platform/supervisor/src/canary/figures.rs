@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 /// A canary that answers within this time is never too slow: below it, what else the machine does decides.
 const FAST_NS: u64 = 5_000_000;
 
+/// So many standard errors are no chance any more, although it is looked at once a second.
+const STANDARD_ERRORS: f64 = 3.0;
+
 /// What happened to the requests of one service in one build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Figures {
@@ -93,10 +96,22 @@ impl Figures {
     }
 }
 
+/// The standard error of the difference between two shares of errors, were the two builds equal.
+fn standard_error(in_force: &Figures, canary: &Figures) -> f64 {
+    let (old_calls, new_calls) = (in_force.served() as f64, canary.served() as f64);
+    let errors = in_force.errors as f64 + canary.errors as f64;
+    if old_calls == 0.0 || new_calls == 0.0 {
+        // Nothing to be compared by chance.
+        return 0.0;
+    }
+    let share = (errors / (old_calls + new_calls)).min(1.0);
+    (share * (1.0 - share) * (1.0 / old_calls + 1.0 / new_calls)).sqrt()
+}
+
 /// Why the canary is too bad; `None` when it is not.
 pub(super) fn compare(in_force: &Figures, canary: &Figures, rule: &ServiceSettings) -> Option<String> {
     let (old, new) = (in_force.error_share(), canary.error_share());
-    if new > old + rule.canary_errors {
+    if new > old + rule.canary_errors + STANDARD_ERRORS * standard_error(in_force, canary) {
         return Some(format!(
             "{:.2} % of its answers are errors, of the build in force {:.2} % (service.canary_errors)",
             new * 100.0,
