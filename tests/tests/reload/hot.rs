@@ -240,7 +240,8 @@ fn state_folder_behind_a_link_serves_as_any_other() {
 fn workers_that_hold_too_many_versions_are_replaced_one_at_a_time() {
     let options = NodeOptions::small().set("workers.versions_max", 1).set("workers.read", 3);
     let node = Node::start(options);
-    let load = Load::start(node.address(), 2, |_| Request::new(READ, "0"));
+    // Long enough for the next one to be asked before this one has left, were nobody waited for.
+    let load = Load::start(node.address(), 3, |_| Request::new(READ, "200"));
     let before = node.pids("worker");
     for next in ["1.0", "1.1", "1.2", "1.3"] {
         deploy(&node, &version(&node, next)).expect_code(0);
