@@ -6,9 +6,10 @@ use crate::history::{Action, Author, Event};
 use crate::limits::{HISTORY_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
 use crate::record::{LibraryRecord, ServiceRecord, Snapshot};
 use crate::table::{
-    DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, END_CANARY, INSERT_LIBRARY, INSERT_SERVICE,
-    MIGRATIONS, OWNER, RAISE_GENERATION, SET_LIBRARY_ASIDE, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE,
-    UPDATE_STATE, UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
+    DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, END_CANARY, FORGET_LIBRARY_SETTINGS, FORGET_SETTINGS,
+    INSERT_LIBRARY, INSERT_SERVICE, KEEP_SETTINGS, MIGRATIONS, OWNER, RAISE_GENERATION, SET_LATER_ASIDE,
+    SET_LIBRARY_ASIDE, TAKE_SETTINGS, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE,
+    UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
 use crate::trial::refuse_beside_canary;
 use gantry_datasource::{
@@ -75,8 +76,8 @@ impl Registry {
     }
 
     /// Puts a build of a library into force: its services are added or changed, those that it no longer has are
-    /// removed. What the operator set for a service that was there (stopped or started, rules, time-out) stays;
-    /// quarantine is lifted, since it was the old build's.
+    /// removed. What the operator set for a service that was there (stopped or started, rules, time-out) stays, also
+    /// for one that an earlier build of the library had; quarantine is lifted, since it was the old build's.
     ///
     /// # Errors
     /// [`AlreadyDeployed`](RegistryError::AlreadyDeployed): this very build serves.
@@ -110,8 +111,8 @@ impl Registry {
         })
     }
 
-    /// Puts an earlier build of a library into force again; the one that served is passed over by later roll-backs,
-    /// until it is deployed again.
+    /// Puts an earlier build of a library into force again; the one that served, and those that came between the two, are
+    /// passed over by later roll-backs, until they are deployed again.
     ///
     /// # Errors
     /// Those of [`deploy`](Registry::deploy).
@@ -141,6 +142,7 @@ impl Registry {
             for service in before.services.iter().filter(|service| service.library == name) {
                 connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
             }
+            connection.execute(FORGET_LIBRARY_SETTINGS, &[name.into()], STATEMENT_LIMIT)?;
             let subject = (active.name.as_str(), active.version.as_str(), active.build.as_str());
             write_event(connection, &event(&author, Action::Unload, subject, None, Some(active)))?;
             raise_generation(connection)
@@ -159,15 +161,13 @@ impl Registry {
             check_deployable(&before, library)?;
             refuse_beside_canary(&before, library)?;
             let replaced = before.library(&library.name);
+            if action == Action::Rollback {
+                let name = library.name.as_str();
+                let params = [name.into(), name.into(), library.build.as_str().into()];
+                connection.execute(SET_LATER_ASIDE, &params, STATEMENT_LIMIT)?;
+            }
             write_library(connection, &before, library)?;
-            for service in before.services.iter().filter(|service| service.library == library.name) {
-                if !library.services.iter().any(|kept| kept.number == service.number) {
-                    connection.execute(DELETE_SERVICE, &[service.number.into()], STATEMENT_LIMIT)?;
-                }
-            }
-            for service in &library.services {
-                write_service(connection, &before, library, service)?;
-            }
+            write_services(connection, &before, library)?;
             // One that a service had to leave is nothing to go back to either.
             let was_left = |build: &str| {
                 let own = |service: &&ServiceRecord| service.library == library.name;
@@ -413,6 +413,25 @@ pub(crate) fn keep_history(
     Ok(())
 }
 
+/// The services of a library are those of this build from now on.
+fn write_services(
+    connection: &mut dyn Connection,
+    before: &Snapshot,
+    library: &LibraryDescription,
+) -> Result<(), RegistryError> {
+    for service in before.services.iter().filter(|service| service.library == library.name) {
+        if !library.services.iter().any(|kept| kept.number == service.number) {
+            for text in [FORGET_SETTINGS, KEEP_SETTINGS, DELETE_SERVICE] {
+                connection.execute(text, &[service.number.into()], STATEMENT_LIMIT)?;
+            }
+        }
+    }
+    for service in &library.services {
+        write_service(connection, before, library, service)?;
+    }
+    Ok(())
+}
+
 pub(crate) fn write_service(
     connection: &mut dyn Connection,
     before: &Snapshot,
@@ -435,8 +454,14 @@ pub(crate) fn write_service(
         service.timeout_ms.into(),
         service.number.into(),
     ];
-    let text = if before.service(service.number).is_some() { UPDATE_SERVICE } else { INSERT_SERVICE };
-    connection.execute(text, &params, STATEMENT_LIMIT)?;
+    if before.service(service.number).is_some() {
+        connection.execute(UPDATE_SERVICE, &params, STATEMENT_LIMIT)?;
+        return Ok(());
+    }
+    connection.execute(INSERT_SERVICE, &params, STATEMENT_LIMIT)?;
+    for text in [TAKE_SETTINGS, UPDATE_TIMEOUT, FORGET_SETTINGS] {
+        connection.execute(text, &[service.number.into()], STATEMENT_LIMIT)?;
+    }
     Ok(())
 }
 

@@ -14,7 +14,26 @@ pub(crate) const MIGRATIONS: &[Migration<'_>] = &[
     Migration { version: 1, sql: TABLES },
     Migration { version: 2, sql: HISTORY },
     Migration { version: 3, sql: CANARY },
+    Migration { version: 4, sql: LEFT },
 ];
+
+/// What the operator set for services that the build in force does not have; another build of their library may bring
+/// them back.
+const LEFT: &str = "\
+CREATE TABLE gantry_service_left (
+  number INTEGER NOT NULL PRIMARY KEY,
+  library VARCHAR(64) NOT NULL,
+  enabled INTEGER NOT NULL,
+  policy VARCHAR(8) NOT NULL,
+  rule_concurrency INTEGER,
+  rule_rate DOUBLE PRECISION,
+  rule_burst INTEGER,
+  rule_threshold DOUBLE PRECISION,
+  rule_refuse INTEGER NOT NULL,
+  rule_timeout_ms INTEGER,
+  rule_policy VARCHAR(8)
+);
+";
 
 /// `canary_ppm`: the share of the requests that it is tried on; 0: it is no canary.
 const CANARY: &str = "\
@@ -104,6 +123,9 @@ pub(crate) const END_CANARY: &str =
 
 pub(crate) const SET_LIBRARY_ASIDE: &str =
     "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND build = ?";
+/// What came after a build.
+pub(crate) const SET_LATER_ASIDE: &str = "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND deployed_ms > \
+     (SELECT target.deployed_ms FROM gantry_library AS target WHERE target.name = ? AND target.build = ?)";
 
 const INSERT_EVENT: &str = "INSERT INTO gantry_history \
      (id, at_ms, asker, action, library, number, version, build, before, why) \
@@ -124,6 +146,21 @@ pub(crate) const INSERT_SERVICE: &str = "INSERT INTO gantry_service (name, libra
 pub(crate) const UPDATE_SERVICE: &str = "UPDATE gantry_service SET name = ?, library = ?, kind = ?, version = ?, \
      build = ?, idempotent = ?, description = ?, example = ?, example_reply = ?, sources = ?, library_timeout_ms = ?, \
      timeout_ms = COALESCE(rule_timeout_ms, ?), quarantined = 0 WHERE number = ?";
+/// Before [`DELETE_SERVICE`], where another build of the library may bring the service back.
+pub(crate) const KEEP_SETTINGS: &str = "INSERT INTO gantry_service_left (number, library, enabled, policy, \
+     rule_concurrency, rule_rate, rule_burst, rule_threshold, rule_refuse, rule_timeout_ms, rule_policy) \
+     SELECT number, library, enabled, policy, rule_concurrency, rule_rate, rule_burst, rule_threshold, rule_refuse, \
+     rule_timeout_ms, rule_policy FROM gantry_service WHERE number = ?";
+/// After [`INSERT_SERVICE`], for its number and library.
+pub(crate) const TAKE_SETTINGS: &str = "UPDATE gantry_service SET (enabled, policy, rule_concurrency, rule_rate, \
+     rule_burst, rule_threshold, rule_refuse, rule_timeout_ms, rule_policy) = (SELECT enabled, policy, \
+     rule_concurrency, rule_rate, rule_burst, rule_threshold, rule_refuse, rule_timeout_ms, rule_policy \
+     FROM gantry_service_left AS kept WHERE kept.number = gantry_service.number) \
+     WHERE number = ? AND EXISTS (SELECT 1 FROM gantry_service_left AS kept \
+     WHERE kept.number = gantry_service.number AND kept.library = gantry_service.library)";
+/// Of a number that is served again, by whichever library.
+pub(crate) const FORGET_SETTINGS: &str = "DELETE FROM gantry_service_left WHERE number = ?";
+pub(crate) const FORGET_LIBRARY_SETTINGS: &str = "DELETE FROM gantry_service_left WHERE library = ?";
 pub(crate) const DELETE_SERVICE: &str = "DELETE FROM gantry_service WHERE number = ?";
 pub(crate) const UPDATE_STATE: &str =
     "UPDATE gantry_service SET enabled = ?, quarantined = ? WHERE number = ?";

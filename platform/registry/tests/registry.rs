@@ -150,6 +150,55 @@ fn new_version_keeps_what_the_operator_set_and_drops_services_that_are_gone() {
     assert_eq!(builds, [("card", true), ("card", false), ("tag", true)]);
 }
 
+/// A build without a service comes and goes: the operator stopped that service and must not find it serving.
+#[test]
+fn service_that_comes_back_is_as_the_operator_left_it() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let whole = library("card", "1.0.0", 1, &[10_000_001, 10_000_002]);
+    registry.deploy(&whole).unwrap();
+    registry.set_enabled(10_000_002, false).unwrap();
+    registry
+        .set_rule(10_000_002, &["timeout=500ms", "rate=7", "burst=9", "threshold=0.5", "policy=answer"])
+        .unwrap();
+    let before = registry.snapshot().unwrap().service(10_000_002).unwrap().clone();
+    for _ in 0..2 {
+        let fewer = registry.deploy(&library("card", "1.1.0", 2, &[10_000_001])).unwrap();
+        assert_eq!(numbers(&fewer), [10_000_001]);
+        let back = registry.roll_back(&whole).unwrap();
+        assert_eq!(back.service(10_000_002), Some(&before));
+    }
+    // Another library's service of that number is another service, and so is one after an unload.
+    registry.deploy(&library("card", "1.1.0", 2, &[10_000_001])).unwrap();
+    let other = registry.deploy(&library("tag", "1.0.0", 3, &[10_000_002])).unwrap();
+    let plain = |snapshot: &Snapshot| {
+        let service = snapshot.service(10_000_002).unwrap();
+        (service.enabled, service.timeout_ms, service.rule.clone())
+    };
+    assert_eq!(plain(&other), (true, 3_000, Rule::default()));
+    registry.unload("tag").unwrap();
+    registry.unload("card").unwrap();
+    assert_eq!(plain(&registry.roll_back(&whole).unwrap()), (true, 3_000, Rule::default()));
+}
+
+/// What lies between the build in force and the one that is gone back to is nothing to go back to next.
+#[test]
+fn roll_back_over_several_builds_leaves_them_all() {
+    let node = Node::new();
+    let mut registry = node.open();
+    let builds: Vec<_> =
+        (1..=4).map(|build| library("card", &format!("1.{build}.0"), build, &[10_000_001])).collect();
+    for build in &builds {
+        registry.deploy(build).unwrap();
+    }
+    registry.roll_back(&builds[1]).unwrap();
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.1.0", "not forward to 1.3.0");
+    assert!(registry.fall_backs(10_000_001).unwrap().iter().all(|build| build.version == "1.1.0"));
+    assert_eq!(registry.find_rollback("card", Some("1.3.0")).unwrap().version, "1.3.0", "asked for by name");
+    registry.roll_back(&builds[2]).unwrap();
+    assert_eq!(registry.find_rollback("card", None).unwrap().version, "1.1.0");
+}
+
 #[test]
 fn build_that_serves_is_refused_and_an_older_one_may_come_back() {
     let node = Node::new();
