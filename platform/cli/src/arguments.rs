@@ -364,10 +364,13 @@ pub(crate) enum RegistryCommand {
     /// Deploy a library, or try it on a share of the requests.
     Deploy {
         library: PathBuf,
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
         canary_ppm: Option<u32>,
-        #[arg(long, requires = "canary_ppm")]
+        #[arg(long, requires = "canary_ppm", value_parser = clap::value_parser!(u64).range(1..))]
         promote_after_ms: Option<u64>,
+        /// The build that serves already stays as it is, and is not refused.
+        #[arg(long)]
+        unless_in_force: bool,
     },
     /// Put the canary of a library into force.
     Promote { name: String, build: Option<String> },

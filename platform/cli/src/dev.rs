@@ -76,6 +76,7 @@ fn deploy(settings: &Settings, library: &Path) -> anyhow::Result<Value> {
         library: library.to_owned(),
         canary_ppm: None,
         promote_after_ms: None,
+        unless_in_force: true,
         wait_ms: None,
         why: "gantry dev".to_owned(),
     };

@@ -49,11 +49,12 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             answer(registry.snapshot()?, Value::Null)?
         }
         RegistryCommand::Snapshot => answer(open()?.snapshot()?, Value::Null)?,
-        RegistryCommand::Deploy { library, canary_ppm, promote_after_ms } => {
+        RegistryCommand::Deploy { library, canary_ppm, promote_after_ms, unless_in_force } => {
             let path = libraries::find_path(&library)?;
             let canary = canary_ppm.map(|share_ppm| Canary { share_ppm, promote_after_ms });
             let mut registry = open()?;
-            let (snapshot, receipt) = deploy::deploy(settings, &mut registry, &path, canary)?;
+            let (snapshot, receipt) =
+                deploy::deploy(settings, &mut registry, &path, canary, unless_in_force)?;
             answer(snapshot, receipt)?
         }
         RegistryCommand::Promote { name, build } => {
@@ -109,10 +110,9 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
 fn expect_in_force(registry: &mut Registry, name: &str, from: Option<&str>) -> anyhow::Result<()> {
     let Some(from) = from else { return Ok(()) };
     match registry.snapshot()?.library(name) {
-        Some(active) if active.build != from => {
-            bail!("another build of {name} is in force by now: {}", active.build)
-        }
-        _ => Ok(()),
+        Some(active) if active.build == from => Ok(()),
+        Some(active) => bail!("another build of {name} is in force by now: {}", active.build),
+        None => bail!("no build of {name} is in force any more"),
     }
 }
 

@@ -32,7 +32,14 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
             let in_ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             let (promote_after_ms, wait_ms) = (promote_after.map(in_ms), wait.map(in_ms));
             let library = absolute(&library)?;
-            ServiceRequest::Deploy { library, canary_ppm: canary, promote_after_ms, wait_ms, why }
+            ServiceRequest::Deploy {
+                library,
+                canary_ppm: canary,
+                promote_after_ms,
+                unless_in_force: false,
+                wait_ms,
+                why,
+            }
         }
         ServiceCommand::Canary => ServiceRequest::Canary,
         ServiceCommand::Promote { name, why } => ServiceRequest::Promote { name, why },
@@ -69,16 +76,17 @@ pub(crate) fn run(settings: &Settings, command: ServiceCommand, json: bool) -> a
 }
 
 /// Asks, and tries out what came into force. Gives what was answered, and what is wrong where it is done and not in force
-/// everywhere yet.
+/// everywhere, or does not work.
 pub(crate) fn change(
     settings: &Settings,
     request: ServiceRequest,
 ) -> anyhow::Result<(Value, Option<String>)> {
     let (mut result, lagging) = ask_for_receipt(settings, &Request::Service(request))?;
-    if result["changed"] == true && lagging.is_none() {
-        result["self_test"] = self_test::run(settings, &result);
-    }
-    Ok((result, lagging))
+    let calls = result.as_object_mut().and_then(|result| result.remove("self_test"));
+    let Some(calls) = calls.filter(|_| lagging.is_none()) else { return Ok((result, lagging)) };
+    result["self_test"] = self_test::run(settings, &calls, &result["canary"]);
+    let failed = self_test::failed(&result);
+    Ok((result, failed))
 }
 
 /// What a library says of itself. Needs no node.
@@ -200,7 +208,12 @@ fn told(event: &Value) -> String {
     let at = at.map_or_else(|| "-".to_owned(), |at| format!("{at:.0}"));
     let number = event["number"].as_u64().map_or_else(String::new, |number| format!(" {number:08}"));
     let before = event["before"].as_str().filter(|before| !before.is_empty());
-    let before = before.map_or_else(String::new, |before| format!(" in place of {before}"));
+    let before = before.map_or_else(String::new, |before| match event["action"].as_str() {
+        Some("canary") => format!(" beside {before}"),
+        Some("abort") => format!(", {before} serves all"),
+        Some("unload") => String::new(),
+        _ => format!(" in place of {before}"),
+    });
     let why = event["why"]
         .as_str()
         .filter(|why| !why.is_empty())
@@ -222,6 +235,9 @@ pub(crate) fn receipt(result: &Value) -> String {
         _ if workers().any(|worker| worker["cannot_load"] == true) => {
             "cannot be loaded by all workers".to_owned()
         }
+        _ if result["replaced_by"].is_string() => {
+            format!("was replaced meanwhile by {}", text(&result["replaced_by"]))
+        }
         _ if result["in_force"] == false => {
             "is in the registry, and not in force in all workers yet".to_owned()
         }
@@ -233,7 +249,7 @@ pub(crate) fn receipt(result: &Value) -> String {
     let mut lines =
         vec![format!("{what} {how} (build {}): services {}", short(&result["build"]), numbers.join(", "))];
     lines.extend(workers().map(worker));
-    lines.extend(self_test::lines(&result["self_test"]));
+    lines.extend(self_test::lines(result));
     lines.join("\n")
 }
 

@@ -108,7 +108,7 @@ impl IoThread<'_> {
         let header = reply_header(&frame.header, status, body.as_bytes());
         let content = Content::Inline { slot: None, header: &header, body: body.as_bytes() };
         self.records.fill(record, self.answered(frame), content);
-        self.count_answer(answer.service_index, status, frame.arrival_ns);
+        self.count_answer(answer.service_index, status);
         Some(record)
     }
 

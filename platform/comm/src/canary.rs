@@ -1,15 +1,24 @@
 //! Which requests go to a canary.
 
 use gantry_message::RequestId;
-use gantry_segment::ServiceRow;
+use gantry_segment::{CANARY_LIBRARY_SHIFT, FOR_CANARY, ServiceRow};
 use gantry_sys::atomic::Ordering;
 
-/// Whether a request with this id goes to the canary of its service. By the id alone: a repeat goes where the first one
-/// went, on every node, for as long as the share stays; and what a small share gets, a larger one gets too.
-pub(crate) fn gets(row: &ServiceRow, request_id: &RequestId) -> bool {
+/// The canary of its service that a request with this id goes to, as `ServiceRow::canary_library`. By the id alone: a repeat
+/// goes where the first one went, on every node, for as long as the share stays; and what a small share gets, a larger one
+/// gets too.
+pub(crate) fn of(row: &ServiceRow, request_id: &RequestId) -> Option<u32> {
     // Acquire: pairs with the Release of the share; the worker then finds the build.
     let ppm = row.canary_ppm.load(Ordering::Acquire);
-    ppm != 0 && request_id.position_ppm() < ppm
+    let library = row.canary_library.load(Ordering::Relaxed);
+    (ppm != 0 && library != 0 && request_id.position_ppm() < ppm).then_some(library)
+}
+
+/// Whether the answer to a request with these flags counts for the canary that runs: not that of one which was set aside
+/// meanwhile, while another is being compared.
+pub(crate) fn counts(row: &ServiceRow, flags: u32) -> bool {
+    let running = row.canary_library.load(Ordering::Relaxed);
+    flags & FOR_CANARY != 0 && (running == 0 || running == flags >> CANARY_LIBRARY_SHIFT)
 }
 
 #[cfg(test)]
@@ -23,7 +32,9 @@ mod tests {
     #[test]
     fn share_is_kept_and_grows_by_adding_only() {
         let row = ServiceRow::default();
-        assert!(!gets(&row, &id(1)), "there is no canary");
+        let gets = |row: &ServiceRow, id: &RequestId| of(row, id) == Some(7);
+        assert_eq!(of(&row, &id(1)), None, "there is no canary");
+        row.canary_library.store(7, Ordering::Relaxed);
         row.canary_ppm.store(50_000, Ordering::Relaxed);
         let few: Vec<u32> = (0..100_000).filter(|number| gets(&row, &id(*number))).collect();
         assert!((4_500..5_500).contains(&few.len()), "{}", few.len());
@@ -31,5 +42,15 @@ mod tests {
         assert!(few.iter().all(|number| gets(&row, &id(*number))));
         row.canary_ppm.store(1_000_000, Ordering::Relaxed);
         assert!((0..1_000).all(|number| gets(&row, &id(number))));
+    }
+    #[test]
+    fn late_answer_counts_for_no_other_canary() {
+        let row = ServiceRow::default();
+        let flags = FOR_CANARY | 7 << CANARY_LIBRARY_SHIFT;
+        for (running, expected) in [(7, true), (8, false), (0, true)] {
+            row.canary_library.store(running, Ordering::Relaxed);
+            assert_eq!(counts(&row, flags), expected, "{running}");
+            assert!(!counts(&row, flags & !FOR_CANARY));
+        }
     }
 }

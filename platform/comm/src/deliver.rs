@@ -3,11 +3,12 @@
 use gantry_frame::HEADER_BYTES;
 use gantry_message::{Queue as QueueName, REQUEST_ID_BYTES, ServiceNumber, Status};
 use gantry_ring::{BlockKind, BlockRef, Cursor, SlotRef, State};
-use gantry_segment::{FOR_CANARY, ServiceStatistics, SlotRow};
+use gantry_segment::{ServiceStatistics, SlotRow};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
 use crate::admission::queue_of;
+use crate::canary;
 use crate::counters::{Counter, bump};
 use crate::filing::{NO_SERVICE, block_bytes, home_of};
 use crate::io_thread::IoThread;
@@ -53,6 +54,22 @@ impl<'a> Reply<'a> {
             _ => End::Forget,
         }
     }
+}
+
+/// The operator's decision or the node's limits, not a fault of the service. 303 is its fault.
+fn is_refusal(status: Status) -> bool {
+    matches!(
+        status,
+        Status::ServiceStopped
+            | Status::ReadQueueOverThreshold
+            | Status::Full
+            | Status::RefusedByRule
+            | Status::Draining
+    )
+}
+
+fn is_error(status: Status) -> bool {
+    !matches!(status, Status::Done | Status::BusinessError) && !is_refusal(status)
 }
 
 /// The body of a slot's reply, if its block is the slot's and long enough.
@@ -180,47 +197,42 @@ impl<'a> IoThread<'a> {
     pub(crate) fn count_slot(&self, row: &SlotRow, status: Status) {
         let index = row.service_index.load(Ordering::Relaxed);
         let arrival_ns = row.arrival_ns.load(Ordering::Relaxed);
-        let is_for_canary = row.flags.load(Ordering::Relaxed) & FOR_CANARY != 0;
+        let flags = row.flags.load(Ordering::Relaxed);
+        let service = self.node.control.services().get(index as usize);
+        let is_for_canary = service.is_some_and(|service| canary::counts(service, flags));
         let statistics = if is_for_canary { self.canary_statistics } else { self.statistics };
-        self.count_in(statistics, (index != NO_SERVICE).then_some(index), status, arrival_ns);
+        let statistics = self.count_in(statistics, (index != NO_SERVICE).then_some(index), status);
+        if let Some(statistics) = statistics.filter(|_| !is_refusal(status)) {
+            statistics.record_latency(self.now_ns.saturating_sub(arrival_ns));
+        }
     }
 
-    /// Counts an answer: for its service, and for what this process refuses by itself.
-    pub(crate) fn count_answer(&self, service_index: Option<u32>, status: Status, arrival_ns: u64) {
-        self.count_in(self.statistics, service_index, status, arrival_ns);
+    /// Counts an answer of this process itself: for its service, and for what is refused.
+    pub(crate) fn count_answer(&self, service_index: Option<u32>, status: Status) {
+        let statistics = self.count_in(self.statistics, service_index, status);
+        if let Some(statistics) = statistics.filter(|_| !is_refusal(status)) {
+            // No build was asked, so it says nothing about one, nor about its speed.
+            bump(&statistics.own_answers, 1);
+            bump(&statistics.own_errors, u64::from(is_error(status)));
+        }
     }
 
-    fn count_in(
+    fn count_in<'s>(
         &self,
-        statistics: &[ServiceStatistics],
+        statistics: &'s [ServiceStatistics],
         service_index: Option<u32>,
         status: Status,
-        arrival_ns: u64,
-    ) {
+    ) -> Option<&'s ServiceStatistics> {
         if let Some(counter) = Refusal::counter(status) {
             self.count(counter);
         }
-        let Some(row) = service_index.and_then(|index| statistics.get(index as usize)) else { return };
+        let row = service_index.and_then(|index| statistics.get(index as usize))?;
         bump(&row.calls, 1);
-        let latency_ns = self.now_ns.saturating_sub(arrival_ns);
-        match status {
-            // The operator's decision or the node's limits, not a fault of the service, nor its speed. 303 is its fault.
-            Status::ServiceStopped
-            | Status::ReadQueueOverThreshold
-            | Status::Full
-            | Status::RefusedByRule
-            | Status::Draining => return bump(&row.refusals, 1),
-            _ => row.record_latency(latency_ns),
-        }
-        match status {
-            Status::Done => {}
-            Status::BusinessError => bump(&row.business_errors, 1),
-            Status::TimedOut | Status::BudgetSpent => {
-                bump(&row.timeouts, 1);
-                bump(&row.errors, 1);
-            }
-            _ => bump(&row.errors, 1),
-        }
+        bump(&row.refusals, u64::from(is_refusal(status)));
+        bump(&row.errors, u64::from(is_error(status)));
+        bump(&row.business_errors, u64::from(status == Status::BusinessError));
+        bump(&row.timeouts, u64::from(matches!(status, Status::TimedOut | Status::BudgetSpent)));
+        Some(row)
     }
 
     /// Drops what a connection that is being closed was owed.

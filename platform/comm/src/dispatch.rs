@@ -297,8 +297,8 @@ impl<'a> IoThread<'a> {
             Broken::Concurrency { requests_max } => {
                 let statistics = self.statistics.get(service.index as usize);
                 let sum = statistics.map_or(0, |row| row.latency_sum_ns.load(Ordering::Relaxed));
-                let calls = statistics.map_or(0, |row| row.calls.load(Ordering::Relaxed));
-                to_ms(sum / calls.max(1) / u64::from(requests_max.max(1)))
+                let served = statistics.map_or(0, |row| row.served());
+                to_ms(sum / served.max(1) / u64::from(requests_max.max(1)))
             }
             Broken::Refuse => RETRY_MS_MAX,
         };

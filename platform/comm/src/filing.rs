@@ -2,7 +2,7 @@
 
 use gantry_message::{CallerName, Kind, RequestId};
 use gantry_ring::BlockRef;
-use gantry_segment::{FOR_CANARY, SlotRow};
+use gantry_segment::{CANARY_LIBRARY_SHIFT, FOR_CANARY, SlotRow};
 use gantry_sys::atomic::Ordering;
 use gantry_sys::bytes::SharedBytes;
 
@@ -30,7 +30,8 @@ pub(crate) struct Filing {
     pub(crate) body_bytes: u32,
     pub(crate) home: usize,
     pub(crate) wants_checksum: bool,
-    pub(crate) is_for_canary: bool,
+    /// As `ServiceRow::canary_library`.
+    pub(crate) canary: Option<u32>,
     pub(crate) request_id: RequestId,
     pub(crate) caller: CallerName,
 }
@@ -48,7 +49,7 @@ impl Filing {
         row.reply_block.store(0, Ordering::Relaxed);
         row.reply_bytes.store(0, Ordering::Relaxed);
         row.reply_status.store(0, Ordering::Relaxed);
-        let canary = if self.is_for_canary { FOR_CANARY } else { 0 };
+        let canary = self.canary.map_or(0, |library| FOR_CANARY | library << CANARY_LIBRARY_SHIFT);
         let checksum = u32::from(self.wants_checksum) << 16;
         let flags = self.home as u32 & 0xff | u32::from(self.kind.code()) << 8 | checksum | canary;
         row.flags.store(flags, Ordering::Relaxed);
@@ -106,13 +107,13 @@ mod tests {
             body_bytes: 77,
             home: 5,
             wants_checksum: true,
-            is_for_canary: true,
+            canary: Some(512),
             request_id: id,
             caller: CallerName::ANONYMOUS,
         };
         filing.write(&row);
         assert_eq!((home_of(&row), request_id_of(&row)), (5, id));
-        assert_eq!(row.flags.load(Ordering::Relaxed), 5 | 3 << 8 | 1 << 16 | 1 << 18);
+        assert_eq!(row.flags.load(Ordering::Relaxed), 5 | 3 << 8 | 1 << 16 | 1 << 18 | 512 << 19);
         assert_eq!(queue_of(row.flags.load(Ordering::Relaxed)), QueueName::Write);
         assert_eq!(row.answered.load(Ordering::Relaxed), 0);
         assert!(row.caller.is(b"anonymous"));

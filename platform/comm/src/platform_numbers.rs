@@ -178,7 +178,7 @@ impl IoThread<'_> {
         // In a block of its own: a large body that was overwritten could not be decided anew by a successor.
         match copy_reply(self.node, slot, SharedBytes::from_private(&mut self.replay)) {
             Some(block) => {
-                self.count_answer(Some(service_index), status, frame.arrival_ns);
+                self.count_answer(Some(service_index), status);
                 self.answer_with_slot(frame, slot, row, status, Some(block), bytes);
             }
             None => {

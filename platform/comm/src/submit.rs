@@ -41,7 +41,7 @@ impl<'a> IoThread<'a> {
             body_bytes: frame.header.body_bytes,
             home: self.index,
             wants_checksum: frame.header.checksum.is_some(),
-            is_for_canary: service.is_some_and(|service| canary::gets(service.row, &frame.header.request_id)),
+            canary: service.and_then(|service| canary::of(service.row, &frame.header.request_id)),
             request_id: frame.header.request_id,
             caller: client.caller,
         };

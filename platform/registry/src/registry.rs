@@ -11,7 +11,7 @@ use crate::table::{
     SET_LIBRARY_ASIDE, TAKE_SETTINGS, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE,
     UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
-use crate::trial::refuse_beside_canary;
+use crate::trial::{find_canary, refuse_beside_canary};
 use gantry_datasource::{
     Access, Connection, Mode, SqliteConnection, SqliteOptions, Synchronous, ValueRef, migrate,
 };
@@ -160,6 +160,9 @@ impl Registry {
             let before = read_snapshot(connection)?;
             check_deployable(&before, library)?;
             refuse_beside_canary(&before, library)?;
+            if action == Action::Promote {
+                find_canary(&before, &library.name, Some(&library.build))?;
+            }
             let replaced = before.library(&library.name);
             if action == Action::Rollback {
                 let name = library.name.as_str();

@@ -91,7 +91,6 @@ impl Registry {
     /// # Errors
     /// [`NoCanary`](RegistryError::NoCanary): it is not the library's canary. Those of [`deploy`](Registry::deploy).
     pub fn promote(&mut self, library: &LibraryDescription) -> Result<Snapshot, RegistryError> {
-        find_canary(&self.snapshot()?, &library.name, Some(&library.build))?;
         self.put_into_force(library, Action::Promote)
     }
 
@@ -115,6 +114,7 @@ impl Registry {
     /// # Errors
     /// [`VersionReplaced`](RegistryError::VersionReplaced): another build than `from` serves by now.
     /// [`UnknownService`](RegistryError::UnknownService): there is none, or `to` has none of that number.
+    /// [`NoSuchBuild`](RegistryError::NoSuchBuild): `to` is not remembered any more.
     /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
     pub fn serve_by(
         &mut self,
@@ -135,6 +135,10 @@ impl Registry {
                     current: service.version.clone(),
                     asked: from.to_owned(),
                 });
+            }
+            // It may have been forgotten since it was looked for.
+            if !before.libraries.iter().any(|known| known.build == to.build) {
+                return Err(RegistryError::NoSuchBuild { library: to.name.clone(), kept: String::new() });
             }
             let description =
                 to.services.iter().find(|service| service.number == number).ok_or_else(unknown)?;
@@ -211,7 +215,7 @@ fn check_alike(before: &Snapshot, library: &LibraryDescription) -> Result<(), Re
     Ok(())
 }
 
-fn find_canary<'s>(
+pub(crate) fn find_canary<'s>(
     snapshot: &'s Snapshot,
     name: &str,
     build: Option<&str>,

@@ -75,7 +75,8 @@ impl Dimensions {
             "at least one for each I/O thread",
         )?;
         within("services", self.services, 1, 1 << 20, "1 to 1,048,576")?;
-        within("libraries", self.libraries, 1, 1 << 16, "1 to 65,536")?;
+        // A slot's flags hold a row's number and one.
+        within("libraries", self.libraries, 1, 1 << 12, "1 to 4,096")?;
         within("window_entries", self.window_entries, 8, 1 << 24, "8 to 16,777,216")?;
         within("classes", self.classes.len() as u32, 1, CLASSES_MAX as u32, "1 to 8")?;
         let power = |field, value: u32| {

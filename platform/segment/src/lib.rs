@@ -52,7 +52,7 @@ pub use serial_cache::{
     SerialList, SerialNode, SerialServer,
 };
 pub use service_table::{LibraryFacts, LibraryRow, ServiceRow, library_bit};
-pub use slot::{FOR_CANARY, RingRow, SlotRow};
+pub use slot::{CANARY_LIBRARY_SHIFT, FOR_CANARY, RingRow, SlotRow};
 pub use statistics::{LATENCY_BUCKETS, ServiceStatistics, latency_of_bucket};
 pub use text::SharedText;
 pub use window::{REPLY_INLINE_MAX, WindowEntry};

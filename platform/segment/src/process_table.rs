@@ -160,7 +160,9 @@ pub struct ProcessRow {
     pub inner_service_index: AtomicU32,
     /// Row + 1 of the library table of the build that runs it; 0 = none.
     pub inner_library: AtomicU32,
-    reserved_inner: AtomicU32,
+    /// 1 = some services are still served by a build that the service table names no more, since the one that it names
+    /// cannot be loaded.
+    pub serves_former: AtomicU32,
     reserved_line_3: [AtomicU64; 2],
 }
 

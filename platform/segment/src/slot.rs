@@ -6,6 +6,8 @@ use crate::{Shared, SharedText};
 
 /// Flag of a slot's row: it goes to the canary of its service, if the worker has one; a worker that has none takes it away.
 pub const FOR_CANARY: u32 = 1 << 18;
+/// Bits of a slot's flags from here: which canary, as `ServiceRow::canary_library`.
+pub const CANARY_LIBRARY_SHIFT: u32 = 19;
 
 /// One request on its way through the node.
 ///

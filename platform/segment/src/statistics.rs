@@ -23,7 +23,11 @@ pub struct ServiceStatistics {
     pub timeouts: AtomicU64,
     /// Sum of the latencies, ns.
     pub latency_sum_ns: AtomicU64,
-    reserved: [AtomicU64; 2],
+    /// Answers of the communication process itself, for which no build was asked, besides the refusals: replies to repeats
+    /// from the window, 106, 107, 303.
+    pub own_answers: AtomicU64,
+    /// Those of them that are errors.
+    pub own_errors: AtomicU64,
     /// Latencies from the whole frame's arrival to the reply, in buckets of a quarter of a power of two, ns.
     pub latency: [AtomicU64; LATENCY_BUCKETS],
 }
@@ -43,13 +47,20 @@ impl Default for ServiceStatistics {
             refusals: AtomicU64::new(0),
             timeouts: AtomicU64::new(0),
             latency_sum_ns: AtomicU64::new(0),
-            reserved: std::array::from_fn(|_| AtomicU64::new(0)),
+            own_answers: AtomicU64::new(0),
+            own_errors: AtomicU64::new(0),
             latency: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }
 }
 
 impl ServiceStatistics {
+    /// Requests that a build was asked for. These have a latency.
+    pub fn served(&self) -> u64 {
+        let unserved = self.refusals.load(Ordering::Relaxed) + self.own_answers.load(Ordering::Relaxed);
+        self.calls.load(Ordering::Relaxed).saturating_sub(unserved)
+    }
+
     /// Counts one latency. Only the row's own thread may call it.
     pub fn record_latency(&self, latency_ns: u64) {
         bump(&self.latency[bucket(latency_ns)], 1);

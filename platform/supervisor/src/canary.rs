@@ -22,8 +22,12 @@ use crate::limits::HELPER_LIMIT;
 use crate::receipt::{Goal, is_served_by_all};
 use crate::run::Supervisor;
 use crate::snapshot::{Snapshot, SnapshotLibrary};
+use crate::time::after;
 
 use figures::Figures;
+
+/// Half of the first wait until a promotion that failed is tried again.
+const PROMOTE_AGAIN: Duration = Duration::from_secs(1);
 
 /// One canary under comparison.
 #[derive(Debug)]
@@ -40,6 +44,10 @@ pub(crate) struct Trial {
     before: BTreeMap<ServiceNumber, Pair>,
     /// Its end was asked for.
     is_ending: bool,
+    /// How often it could not be put into force.
+    failures_count: u32,
+    /// Before then that is not tried again.
+    promote_again_ns: u64,
 }
 
 /// Figures of the build in force and of its canary.
@@ -70,6 +78,8 @@ impl Trial {
             deaths_count: 0,
             before: pairs(control, snapshot, &library.name),
             is_ending: false,
+            failures_count: 0,
+            promote_again_ns: 0,
         })
     }
 
@@ -120,7 +130,9 @@ impl Trial {
         let has_passed = pairs.values().any(was_judged)
             && pairs.values().filter(|pair| pair.canary.served() > 0).all(does_well);
         match self.promote_after {
-            Some(after) if is_served && ran >= after && has_passed => Verdict::Promote,
+            Some(after) if is_served && ran >= after && has_passed && now_ns >= self.promote_again_ns => {
+                Verdict::Promote
+            }
             _ => Verdict::GoOn,
         }
     }
@@ -176,11 +188,11 @@ impl Supervisor {
             let is_served = is_served_by_all(control, places, goal);
             let verdict = trial.verdict(&pairs, is_served, &self.settings.service, now_ns);
             let (library, version) = (trial.library.clone(), trial.version.clone());
-            let (operation, why) = match verdict {
+            let (operation, lane, why) = match verdict {
                 Verdict::GoOn => continue,
                 Verdict::Promote => {
                     tracing::warn!(library, version, "the canary did well and comes into force");
-                    ("promote", "it did well for as long as was asked".to_owned())
+                    ("promote", Lane::Registry, "it did well for as long as was asked".to_owned())
                 }
                 Verdict::Abort { why } => {
                     tracing::error!(
@@ -189,26 +201,32 @@ impl Supervisor {
                         why,
                         "the canary is set aside; the build in force serves all again"
                     );
-                    ("abort", why)
+                    ("abort", Lane::Urgent, why)
                 }
             };
             trial.is_ending = true;
             let why = format!("--why={why}");
             let arguments =
                 ["helper-registry", "--by=platform", &why, operation, "--", &library, &trial.build];
-            jobs.push(arguments.map(str::to_owned).to_vec());
+            let task = Task::Trial { build: trial.build.clone() };
+            jobs.push(Job::new(task, lane, arguments.map(str::to_owned).to_vec(), HELPER_LIMIT));
         }
-        for arguments in jobs {
-            let job = Job::new(Task::Trial, Lane::Registry, arguments, HELPER_LIMIT);
-            if self.helpers.ask(job).is_err() {
-                self.retry_trials();
+        for job in jobs {
+            if let Err(Job { task: Task::Trial { build }, .. }) = self.helpers.ask(job) {
+                self.retry_trial(&build);
             }
         }
     }
 
-    /// What was to end a trial failed: it is judged again at the next look.
-    pub(crate) fn retry_trials(&mut self) {
-        self.trials.iter_mut().for_each(|trial| trial.is_ending = false);
+    /// What was to end a trial failed. It is judged again at the next look, and put into force after a longer time each
+    /// time, since that tries its library out anew.
+    pub(crate) fn retry_trial(&mut self, build: &str) {
+        for trial in self.trials.iter_mut().filter(|trial| trial.build == build) {
+            trial.is_ending = false;
+            trial.failures_count += 1;
+            let wait = PROMOTE_AGAIN.saturating_mul(1 << trial.failures_count.min(6));
+            trial.promote_again_ns = after(clock::monotonic_ns(), wait);
+        }
     }
 
     /// The comparison for an operator.

@@ -3,8 +3,6 @@
 use std::path::PathBuf;
 
 use gantry_message::ServiceNumber;
-use gantry_ring::{Slots, State};
-use gantry_segment::Control;
 use gantry_settings::LogLevel;
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
 use gantry_sys::clock;
@@ -15,16 +13,14 @@ use crate::SupervisorError;
 use crate::helper::{Finished, Job, Lane};
 use crate::limits::HELPER_LIMIT;
 use crate::node_row::{level_code, milliseconds};
+use crate::pending::WaitFor;
 use crate::protocol::{Request, Response, ServiceRequest};
 use crate::publish::{Defaults, free_libraries, publish};
 use crate::reap::wake_all;
-use crate::receipt::{Goal, is_served_by_all, late, receipt};
+use crate::receipt::{Goal, is_former_free};
 use crate::reload::policy;
 use crate::run::{Phase, Supervisor};
-use crate::shutdown::Drain;
 use crate::snapshot::{HelperAnswer, Snapshot};
-use crate::take_back::Progress;
-use crate::time::after;
 
 /// What a helper was asked for, and what follows.
 #[derive(Debug)]
@@ -40,31 +36,13 @@ pub(crate) enum Task {
     /// A build is to be replaced for one service, or its quarantine to outlive the node.
     Quarantine { number: ServiceNumber },
     /// A trial has come out.
-    Trial,
+    Trial { build: String },
     /// What workers cannot load is to be taken back.
     TakeBack { client: Option<u64>, receipt: Value },
     /// What the registry says is looked at again.
     Look,
     /// Old requests are to be forgotten.
     Prune,
-}
-
-/// A command that is answered when something has come about.
-#[derive(Debug)]
-pub(crate) struct Pending {
-    /// Who waits; nobody any more where the answer was that it takes longer.
-    client: Option<u64>,
-    deadline_ns: u64,
-    wait: WaitFor,
-    result: Value,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WaitFor {
-    /// Every worker that is ready serves this.
-    Served { goal: Goal },
-    /// The node refuses, and nothing is in flight.
-    Drained,
 }
 
 impl Supervisor {
@@ -169,11 +147,12 @@ impl Supervisor {
         let mut arguments = vec!["helper-registry".to_owned(), format!("--by={asker}")];
         arguments.push(format!("--why={}", request.why()));
         arguments.extend(arguments_of(&request));
+        let lane = lane_of(&request);
         let task = match request {
             ServiceRequest::Show { number } => Task::Show { client, number },
             request => Task::Change { client, request },
         };
-        let job = Job::new(task, Lane::Registry, arguments, HELPER_LIMIT);
+        let job = Job::new(task, lane, arguments, HELPER_LIMIT);
         match self.helpers.ask(job) {
             Ok(()) => None,
             Err(_) => Some(Response::failed("too many changes are waiting already; try again in a while")),
@@ -215,11 +194,13 @@ impl Supervisor {
                 self.unsettled.remove(&number);
                 self.follow_own_change(answer);
             }
-            (Task::Trial, Ok(answer)) => self.follow_own_change(answer),
+            (Task::Trial { .. }, Ok(answer)) => self.follow_own_change(answer),
             (Task::Prune | Task::Layout { .. }, Ok(_)) => {}
-            (task @ (Task::Quarantine { .. } | Task::Trial), Err(reason)) => {
+            (task @ (Task::Quarantine { .. } | Task::Trial { .. }), Err(reason)) => {
                 tracing::error!(?task, reason, "a helper failed");
-                self.retry_trials();
+                if let Task::Trial { build } = task {
+                    self.retry_trial(&build);
+                }
                 self.look_at_registry();
             }
             (task @ (Task::Look | Task::Prune | Task::Layout { .. }), Err(reason)) => {
@@ -256,7 +237,8 @@ impl Supervisor {
 
     /// Publishes what the registry says if that is something else than what is published.
     fn follow_look(&mut self, answer: HelperAnswer) {
-        let Some(snapshot) = answer.snapshot.filter(|snapshot| *snapshot != self.snapshot) else { return };
+        let is_news = |snapshot: &Snapshot| snapshot.generation > self.snapshot.generation;
+        let Some(snapshot) = answer.snapshot.filter(is_news) else { return };
         tracing::warn!(
             "the registry was changed by a helper that failed afterwards; the change comes into force"
         );
@@ -299,14 +281,19 @@ impl Supervisor {
     }
 
     /// Publishes what the registry says, and gives the generation that workers have to reach.
+    ///
+    /// Helpers of two lanes may answer in another order than they changed the registry: what is older than the present
+    /// state is part of it already.
     pub(crate) fn publish(&mut self, mut snapshot: Snapshot) -> Result<u64, SupervisorError> {
+        if snapshot.generation < self.snapshot.generation {
+            return Ok(self.segments.control().node().directory_generation.load(Acquire));
+        }
         for service in &mut snapshot.services {
             // A quarantine is in force at once; the helper that writes it down may still be waiting.
             service.quarantined |= self.quarantined.get(&service.number) == Some(&service.build);
         }
         let control = self.segments.control();
-        let present = control.node().directory_generation.load(Acquire);
-        if is_served_by_all(control, &self.places, Goal { generation: present, libraries: u64::MAX }) {
+        if is_former_free(control, &self.places) {
             free_libraries(control);
         }
         let policy = policy(self.settings.service.policy);
@@ -358,7 +345,7 @@ impl Supervisor {
         for number in self.unsettled.clone() {
             let is_meant =
                 |job: &Job<Task>| matches!(job.task, Task::Quarantine { number: asked } if asked == number);
-            if self.helpers.jobs(Lane::Registry).any(is_meant) {
+            if self.helpers.jobs(Lane::Urgent).any(is_meant) {
                 continue;
             }
             if let Some(build) = self.quarantined.get(&number).cloned() {
@@ -372,7 +359,7 @@ impl Supervisor {
         let arguments =
             ["helper-registry", "--by=platform", why, "quarantine", "--", &number.to_string(), build];
         let arguments = arguments.map(str::to_owned).to_vec();
-        let job = Job::new(Task::Quarantine { number }, Lane::Registry, arguments, HELPER_LIMIT);
+        let job = Job::new(Task::Quarantine { number }, Lane::Urgent, arguments, HELPER_LIMIT);
         if self.helpers.ask(job).is_err() {
             tracing::error!(service = %number, build, "no other build is looked for yet: too many helpers wait");
         }
@@ -387,64 +374,6 @@ impl Supervisor {
         let job = Job::new(Task::Prune, Lane::Background, arguments, HELPER_LIMIT);
         // When too many wait it is for the next time.
         let _taken = self.helpers.ask(job);
-    }
-
-    fn wait_for(&mut self, client: u64, wait: WaitFor, limit: std::time::Duration, result: Value) {
-        let deadline_ns = after(clock::monotonic_ns(), limit);
-        self.pending.push(Pending { client: Some(client), deadline_ns, wait, result });
-    }
-
-    /// Answers the commands whose time has come.
-    pub(crate) fn answer_pending(&mut self, now_ns: u64) {
-        for pending in std::mem::take(&mut self.pending) {
-            if let (Phase::Serving, WaitFor::Served { goal }) = (&self.phase, pending.wait)
-                && matches!(Progress::of(self.segments.control(), &self.places, goal), Progress::Refused)
-            {
-                self.take_back(pending.client, goal, &pending.result);
-                continue;
-            }
-            let Some(response) = self.answer_of(&pending, now_ns) else {
-                self.pending.push(pending);
-                continue;
-            };
-            let is_waited_for = pending.client.is_some();
-            if let Some(client) = pending.client {
-                self.answer(client, &response);
-            }
-            if is_waited_for && !response.ok && matches!(pending.wait, WaitFor::Served { .. }) {
-                // What a worker cannot load when its present request has ended is taken back all the same.
-                self.pending.push(Pending { client: None, deadline_ns: u64::MAX, ..pending });
-            }
-        }
-    }
-
-    fn answer_of(&self, pending: &Pending, now_ns: u64) -> Option<Response> {
-        let control = self.segments.control();
-        let is_late = now_ns >= pending.deadline_ns || matches!(self.phase, Phase::Ended);
-        match pending.wait {
-            WaitFor::Served { goal } => {
-                let receipt = || receipt(control, &self.places, goal, &pending.result);
-                match Progress::of(control, &self.places, goal) {
-                    Progress::Served => Some(Response::done(receipt())),
-                    _ => is_late.then(|| not_everywhere(receipt())),
-                }
-            }
-            WaitFor::Drained => {
-                let in_flight_count = in_flight_count(control);
-                let is_over = self.drain == Drain::Drained && in_flight_count == 0;
-                let was_undone = self.drain == Drain::None;
-                if was_undone {
-                    return Some(Response::failed("the drain was taken back"));
-                }
-                (is_over || is_late).then(|| {
-                    Response::done(json!({
-                        "draining": true,
-                        "in_flight": in_flight_count,
-                        "connections": control.node().connections_open.load(Relaxed),
-                    }))
-                })
-            }
-        }
     }
 
     /// Answers a client, and runs what it has sent behind its command.
@@ -466,6 +395,17 @@ impl Supervisor {
     }
 }
 
+/// What takes something out of force waits for no library that is tried out.
+fn lane_of(request: &ServiceRequest) -> Lane {
+    match request {
+        ServiceRequest::Show { .. }
+        | ServiceRequest::Stop { .. }
+        | ServiceRequest::Rule { .. }
+        | ServiceRequest::Abort { .. } => Lane::Urgent,
+        _ => Lane::Registry,
+    }
+}
+
 /// The arguments of the hidden sub-command for a request.
 fn arguments_of(request: &ServiceRequest) -> Vec<String> {
     let plain = |operation: &str, rest: Vec<String>| {
@@ -476,10 +416,11 @@ fn arguments_of(request: &ServiceRequest) -> Vec<String> {
         ServiceRequest::List => plain("list", Vec::new()),
         ServiceRequest::Show { number } => plain("show", vec![number.to_string()]),
         ServiceRequest::Canary => plain("canary", Vec::new()),
-        ServiceRequest::Deploy { library, canary_ppm, promote_after_ms, .. } => {
+        ServiceRequest::Deploy { library, canary_ppm, promote_after_ms, unless_in_force, .. } => {
             let mut arguments = vec!["deploy".to_owned()];
             arguments.extend(canary_ppm.map(|ppm| format!("--canary-ppm={ppm}")));
             arguments.extend(promote_after_ms.map(|after_ms| format!("--promote-after-ms={after_ms}")));
+            arguments.extend(unless_in_force.then(|| "--unless-in-force".to_owned()));
             arguments.extend(["--".to_owned(), library.to_string_lossy().into_owned()]);
             arguments
         }
@@ -515,19 +456,4 @@ fn given_a_new_chance(request: &ServiceRequest, result: &Value) -> Vec<ServiceNu
         }
         _ => Vec::new(),
     }
-}
-
-/// Requests in any state but free.
-pub(crate) fn in_flight_count(control: &Control) -> usize {
-    Slots::new(control.slots()).words().filter(|(_, word)| !word.is(State::Free)).count()
-}
-
-/// A change that workers have not taken up in time.
-fn not_everywhere(receipt: Value) -> Response {
-    let error = format!(
-        "it is in the registry, but not in force everywhere: {} still serve what was before; one that runs a request \
-         changes when that ends",
-        late(&receipt)
-    );
-    Response { ok: false, result: Some(receipt), error: Some(error) }
 }

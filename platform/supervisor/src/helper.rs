@@ -1,8 +1,8 @@
 //! Helper processes: short lives that do what the supervisor itself must not, such as opening a database.
 //!
 //! They run beside supervision: their pipes are read when there is something in them, and one that takes too long is
-//! killed with its whole group. Work on the registry has a lane of its own, in which helpers run one after the other;
-//! pruning has another, so that it never holds up an operator.
+//! killed with its whole group. In each lane they run one after the other: what tries libraries out, which may take long,
+//! holds up neither what takes a service or a build out of force, nor does pruning hold up an operator.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -24,14 +24,16 @@ use crate::token::{HelperPart, Token};
 /// Which helpers wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lane {
-    /// Everything that touches the registry.
+    /// What changes the registry after it tried a library out.
     Registry = 0,
     /// What nobody waits for.
     Background = 1,
+    /// What only looks at the registry, or takes something out of force: it must not wait for a library that hangs.
+    Urgent = 2,
 }
 
 impl Lane {
-    pub(crate) const ALL: [Self; 2] = [Self::Registry, Self::Background];
+    pub(crate) const ALL: [Self; 3] = [Self::Registry, Self::Background, Self::Urgent];
 }
 
 /// What a helper is to do, and for whom (`T` says what follows its answer).
@@ -67,7 +69,7 @@ pub(crate) struct Finished<T> {
 #[derive(Debug)]
 pub(crate) struct Helpers<T> {
     waiting: VecDeque<Job<T>>,
-    running: [Option<Run<T>>; 2],
+    running: [Option<Run<T>>; 3],
 }
 
 #[derive(Debug)]
@@ -92,7 +94,7 @@ struct Pipe {
 
 impl<T> Helpers<T> {
     pub(crate) fn new() -> Self {
-        Self { waiting: VecDeque::new(), running: [None, None] }
+        Self { waiting: VecDeque::new(), running: [None, None, None] }
     }
 
     /// Takes a job for later; gives it back when too many wait.
@@ -414,19 +416,20 @@ mod tests {
     }
 
     #[test]
-    fn work_on_the_registry_goes_one_by_one_and_pruning_beside_it() {
+    fn work_in_a_lane_goes_one_by_one_and_lanes_beside_each_other() {
         let mut rig = Rig::new("read line; echo 1");
         // Standard input is empty, so each ends by itself; what matters is who is let run at a time.
         for task in ["one", "two"] {
             rig.ask(task, Lane::Registry, WATCHDOG);
         }
         rig.ask("prune", Lane::Background, WATCHDOG);
+        rig.ask("stop", Lane::Urgent, WATCHDOG);
         rig.start();
         let running: Vec<_> = rig.helpers.running.iter().flatten().map(|run| run.job.task).collect();
-        assert_eq!(running, ["one", "prune"]);
+        assert_eq!(running, ["one", "prune", "stop"]);
         assert_eq!(rig.helpers.jobs(Lane::Registry).map(|job| job.task).collect::<Vec<_>>(), ["one", "two"]);
-        let mut tasks: Vec<_> = (0..3).map(|_| rig.next().task).collect();
-        tasks.retain(|task| *task != "prune");
+        let mut tasks: Vec<_> = (0..4).map(|_| rig.next().task).collect();
+        tasks.retain(|task| !["prune", "stop"].contains(task));
         assert_eq!(tasks, ["one", "two"]);
     }
 

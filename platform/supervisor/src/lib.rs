@@ -41,6 +41,7 @@ mod load;
 mod node_row;
 mod node_segments;
 mod notify;
+mod pending;
 pub mod protocol;
 mod publish;
 mod quarantine;

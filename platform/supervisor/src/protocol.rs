@@ -62,6 +62,9 @@ pub enum ServiceRequest {
         /// After how many milliseconds a canary that did well is put into force; absent: only by `promote`.
         #[serde(default)]
         promote_after_ms: Option<u64>,
+        /// The build that serves already stays as it is (`changed` is false then); otherwise it is refused.
+        #[serde(default)]
+        unless_in_force: bool,
         /// How many milliseconds to wait for workers that run a request; absent, and at most: a minute.
         #[serde(default)]
         wait_ms: Option<u64>,
@@ -280,6 +283,7 @@ mod tests {
                 library: "/x/liby.so".into(),
                 canary_ppm: Some(50_000),
                 promote_after_ms: None,
+                unless_in_force: false,
                 wait_ms: Some(5_000),
                 why: "new".into(),
             }),

@@ -237,6 +237,7 @@ mod tests {
             build: build.to_owned(),
             file: PathBuf::from(format!("/state/libraries/{name}-{build}.so")),
             active: true,
+            set_aside: false,
             canary: None,
         }
     }
@@ -291,6 +292,7 @@ mod tests {
             ..Rule::default()
         };
         let snapshot = Snapshot {
+            generation: 1,
             libraries: vec![library("card", "b1"), library("diag", "b2")],
             services: vec![echo, limited],
         };
@@ -313,6 +315,7 @@ mod tests {
     fn a_number_keeps_its_row_when_others_go_and_it_comes_back() {
         let (control, mut entries) = (control(), Entries::new());
         let mut snapshot = Snapshot {
+            generation: 1,
             libraries: vec![library("diag", "b1")],
             services: vec![service(19_000_001, "diag"), service(19_000_002, "diag")],
         };
@@ -333,8 +336,11 @@ mod tests {
     #[test]
     fn a_new_build_gets_a_row_of_its_own_and_the_old_one_is_freed_later() {
         let (control, mut entries) = (control(), Entries::new());
-        let mut snapshot =
-            Snapshot { libraries: vec![library("diag", "b1")], services: vec![service(19_000_001, "diag")] };
+        let mut snapshot = Snapshot {
+            generation: 1,
+            libraries: vec![library("diag", "b1")],
+            services: vec![service(19_000_001, "diag")],
+        };
         publish_into(&control, &snapshot, &mut entries).unwrap();
         let old = control.services()[0].library.load(Relaxed);
         snapshot.libraries =
@@ -358,6 +364,7 @@ mod tests {
             ..library("diag", "b2")
         };
         let mut snapshot = Snapshot {
+            generation: 1,
             libraries: vec![library("diag", "b1"), canary(50_000)],
             services: vec![service(19_000_001, "diag")],
         };
@@ -383,6 +390,7 @@ mod tests {
         let mut fresh = service(19_000_002, "diag");
         fresh.build = "b2".to_owned();
         let snapshot = Snapshot {
+            generation: 1,
             libraries: vec![library("diag", "b2"), old],
             services: vec![service(19_000_001, "diag"), fresh],
         };
@@ -402,7 +410,8 @@ mod tests {
         let (control, mut entries) = (control(), Entries::new());
         let libraries = vec![library("diag", "b1")];
         let services = (0..9).map(|index| service(19_000_001 + index, "diag")).collect();
-        let error = publish_into(&control, &Snapshot { libraries, services }, &mut entries).unwrap_err();
+        let error = publish_into(&control, &Snapshot { generation: 1, libraries, services }, &mut entries)
+            .unwrap_err();
         assert_eq!(error, PublishError::ServicesFull { numbers_count: 9, rows_count: 8 });
         let libraries = (0..5).map(|index| library(&format!("l{index}"), &format!("b{index}"))).collect();
         let of = |index: u32| SnapshotService {
@@ -410,9 +419,11 @@ mod tests {
             ..service(19_000_001 + index, &format!("l{index}"))
         };
         let services = (0..5).map(of).collect();
-        let error = publish_into(&control, &Snapshot { libraries, services }, &mut entries).unwrap_err();
+        let error = publish_into(&control, &Snapshot { generation: 1, libraries, services }, &mut entries)
+            .unwrap_err();
         assert_eq!(error, PublishError::LibrariesFull { rows_count: 4 });
-        let snapshot = Snapshot { libraries: Vec::new(), services: vec![service(19_000_001, "diag")] };
+        let snapshot =
+            Snapshot { generation: 1, libraries: Vec::new(), services: vec![service(19_000_001, "diag")] };
         let error = publish_into(&control, &snapshot, &mut entries).unwrap_err();
         assert!(matches!(error, PublishError::LibraryUnknown { .. }), "{error}");
         assert!(entries.is_empty());

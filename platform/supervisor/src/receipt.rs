@@ -6,6 +6,7 @@ use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
 use serde_json::{Value, json};
 
 use crate::children::Place;
+use crate::snapshot::Snapshot;
 
 /// What workers have to serve until a change is in force.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ struct Serving {
     generation: u64,
     /// Libraries of it that it could not load.
     failed: u64,
+    /// It serves builds that are out of force.
+    serves_former: bool,
     /// The service that it runs now.
     running: Option<ServiceNumber>,
     /// The library of that.
@@ -46,6 +49,21 @@ impl Serving {
 /// Whether every worker that is ready has reached a goal. Those that are just starting will begin with it.
 pub(crate) fn is_served_by_all(control: &Control, places: &[Place], goal: Goal) -> bool {
     serving(control, places).all(|worker| worker.has_reached(goal))
+}
+
+/// Whether no worker serves anything but what was published last.
+pub(crate) fn is_former_free(control: &Control, places: &[Place]) -> bool {
+    let generation = control.node().directory_generation.load(Acquire);
+    serving(control, places).all(|worker| worker.generation >= generation && !worker.serves_former)
+}
+
+/// Whether there are workers, all have looked at what was published last, and none of them can load the library in this
+/// row.
+pub(crate) fn is_loaded_by_none(control: &Control, places: &[Place], row: u32) -> bool {
+    let generation = control.node().directory_generation.load(Acquire);
+    let mut workers = serving(control, places).peekable();
+    workers.peek().is_some()
+        && workers.all(|worker| worker.generation >= generation && worker.failed & library_bit(row) != 0)
 }
 
 /// What was changed, with the workers that serve it and those that do not yet. A worker changes between two requests, so
@@ -81,6 +99,20 @@ pub(crate) fn receipt(control: &Control, places: &[Place], goal: Goal, result: &
     receipt
 }
 
+/// The build of its library that came into force in place of the one that a change put there.
+pub(crate) fn replaced_by(snapshot: &Snapshot, result: &Value) -> Option<String> {
+    let (library, build) = (result["library"].as_str()?, result["build"].as_str()?);
+    let builds = || snapshot.libraries.iter().filter(|known| known.name == library);
+    if builds().any(|known| known.build == build && (known.active || known.canary.is_some())) {
+        return None;
+    }
+    let active = builds().find(|known| known.active);
+    Some(active.map_or_else(
+        || format!("no build of {library}"),
+        |active| format!("{} (build {})", active.version, active.build.get(..12).unwrap_or(&active.build)),
+    ))
+}
+
 /// The workers that a receipt calls late, in words.
 pub(crate) fn late(receipt: &Value) -> String {
     let workers = receipt["workers"].as_array().into_iter().flatten();
@@ -108,6 +140,7 @@ fn serving(control: &Control, places: &[Place]) -> impl Iterator<Item = Serving>
             // Acquire: pairs with the worker's store after it adopted.
             generation: row.generation_served.load(Acquire),
             failed: row.failed_libraries.load(Relaxed),
+            serves_former: row.serves_former.load(Relaxed) != 0,
             running: ServiceNumber::new(number).ok().filter(|_| number != 0),
             running_library: library.and_then(|library| control.libraries().get(library as usize)?.read()),
         })

@@ -20,13 +20,14 @@ use serde_json::Value;
 use crate::admin::Admin;
 use crate::canary::Trial;
 use crate::children::{Place, Seats};
-use crate::commands::{Pending, Task};
+use crate::commands::Task;
 use crate::corruption::Corruption;
 use crate::helper::Helpers;
 use crate::limits::PRUNE_PERIOD;
 use crate::listeners::Listeners;
 use crate::load::CpuLoad;
 use crate::notify::{Watchdog, tell};
+use crate::pending::Pending;
 use crate::quarantine::Quarantine;
 use crate::shutdown::{Drain, Stop};
 use crate::snapshot::Snapshot;
@@ -145,6 +146,8 @@ pub(crate) struct Supervisor {
     pub(crate) quarantined: BTreeMap<ServiceNumber, String>,
     /// Those of them of which no helper has settled yet which build serves instead.
     pub(crate) unsettled: BTreeSet<ServiceNumber>,
+    /// A deployment may have been cut off with the supervisor that was before this one.
+    pub(crate) may_be_cut_off: bool,
     /// The canaries that are being compared.
     pub(crate) trials: Vec<Trial>,
     /// What was published last.
@@ -286,6 +289,7 @@ impl Supervisor {
         self.corruption.look(self.segments.control());
         self.judge_canaries();
         self.settle_quarantines();
+        self.finish_deployments();
         if matches!(self.phase, Phase::Serving) && now_ns >= self.next_prune_ns {
             self.next_prune_ns = after(now_ns, PRUNE_PERIOD);
             self.prune_requests();

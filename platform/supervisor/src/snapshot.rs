@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 /// Everything that is in force, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 pub(crate) struct Snapshot {
+    /// Raised with each change of the registry.
+    pub(crate) generation: u64,
     /// Every build of every library that is remembered.
     pub(crate) libraries: Vec<SnapshotLibrary>,
     pub(crate) services: Vec<SnapshotService>,
@@ -25,6 +27,9 @@ pub(crate) struct SnapshotLibrary {
     pub(crate) file: PathBuf,
     /// Whether this build serves.
     pub(crate) active: bool,
+    /// Whether it is nothing to go back to.
+    #[serde(default)]
+    pub(crate) set_aside: bool,
     /// How it is tried, if it is a canary.
     #[serde(default)]
     pub(crate) canary: Option<Canary>,

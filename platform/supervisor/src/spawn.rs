@@ -122,6 +122,7 @@ fn begin_life(row: &ProcessRow, place: &Place, now_ns: u64) -> u32 {
     row.inner_library.store(0, Relaxed);
     row.wants_to_leave.store(0, Relaxed);
     row.failed_libraries.store(0, Relaxed);
+    row.serves_former.store(0, Relaxed);
     row.death_note.store(0, Relaxed);
     row.versions_held.store(0, Relaxed);
     row.generation_served.store(0, Relaxed);

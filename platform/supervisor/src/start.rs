@@ -166,6 +166,7 @@ impl Supervisor {
             pending: Vec::new(),
             quarantine: Quarantine::default(),
             quarantined: BTreeMap::new(),
+            may_be_cut_off: is_adopted,
             unsettled: BTreeSet::new(),
             trials: Vec::new(),
             snapshot: Snapshot::default(),

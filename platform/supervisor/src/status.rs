@@ -207,7 +207,7 @@ fn add_statistics(control: &Control, index: usize, facts: &mut Value) {
     facts["refusals"] = Value::from(sum(|row| row.refusals.load(Relaxed)));
     facts["timeouts"] = Value::from(sum(|row| row.timeouts.load(Relaxed)));
     facts["latency_mean_us"] =
-        latency_ns.checked_div(calls).map_or(Value::Null, |mean| Value::from(mean / 1_000));
+        latency_ns.checked_div(sum(|row| row.served())).map_or(Value::Null, |mean| Value::from(mean / 1_000));
 }
 
 fn process(control: &Control, place: &Place) -> Option<Value> {

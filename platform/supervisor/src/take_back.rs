@@ -1,17 +1,18 @@
 //! A build that passed every check and that a worker cannot load all the same: it is taken back at once. Workers serve what
 //! was before for as long as they live; one that starts later would serve nobody.
 
-use gantry_segment::Control;
-use serde_json::Value;
+use gantry_segment::{Control, LibraryFacts};
+use gantry_sys::atomic::Ordering::Acquire;
+use serde_json::{Value, json};
 
 use crate::children::Place;
 use crate::commands::Task;
 use crate::helper::{Job, Lane};
 use crate::limits::HELPER_LIMIT;
 use crate::protocol::Response;
-use crate::receipt::{Goal, is_served_by_all, late, receipt};
-use crate::run::Supervisor;
-use crate::snapshot::HelperAnswer;
+use crate::receipt::{Goal, is_loaded_by_none, is_served_by_all, late, receipt};
+use crate::run::{Phase, Supervisor};
+use crate::snapshot::{HelperAnswer, Snapshot};
 
 /// How far a change has come that workers are to take up.
 pub(crate) enum Progress {
@@ -77,11 +78,53 @@ impl Supervisor {
         self.answer_if_waiting(client, &refused(receipt, &words));
     }
 
+    /// Undoes what the supervisor before this one would have taken back: what is in force and no worker can load, although
+    /// an earlier build is there.
+    pub(crate) fn finish_deployments(&mut self) {
+        let control = self.segments.control();
+        let generation = control.node().directory_generation.load(Acquire);
+        let looked = Goal { generation, libraries: 0 };
+        let can_tell = self.is_prepared && is_served_by_all(control, &self.places, looked);
+        if !self.may_be_cut_off || !matches!(self.phase, Phase::Serving) || !can_tell {
+            return;
+        }
+        self.may_be_cut_off = false;
+        let rows = (0..).zip(control.libraries());
+        let refused = rows.filter(|(row, _)| is_loaded_by_none(control, &self.places, *row));
+        let changes: Vec<Value> = refused
+            .filter_map(|(_, library)| change_that_brought(&self.snapshot, &library.read()?))
+            .collect();
+        for change in changes {
+            let library = change["library"].as_str().unwrap_or_default();
+            let goal = Goal::new(self.segments.control(), generation, library);
+            self.take_back(None, goal, &change);
+        }
+    }
+
     fn answer_if_waiting(&mut self, client: Option<u64>, response: &Response) {
         if let Some(client) = client {
             self.answer(client, response);
         }
     }
+}
+
+/// The change that put a build into force or to the trial, as its helper told it; `None` without an earlier build that can
+/// serve instead.
+fn change_that_brought(snapshot: &Snapshot, build: &LibraryFacts) -> Option<Value> {
+    let of_library = || snapshot.libraries.iter().filter(|known| known.name == build.name);
+    let brought = of_library().find(|known| known.build == build.build)?;
+    let before = of_library()
+        .find(|known| known.build != build.build && known.canary.is_none() && !known.set_aside)?;
+    (brought.active || brought.canary.is_some()).then(|| {
+        json!({
+            "library": brought.name,
+            "version": brought.version,
+            "build": brought.build,
+            "changed": true,
+            "canary": brought.canary.map(|canary| json!({ "share_ppm": canary.share_ppm })),
+            "in_place_of": { "version": before.version, "build": before.build },
+        })
+    })
 }
 
 /// The arguments of the registry's helper that undo a change; `None` for one that put no build into force.

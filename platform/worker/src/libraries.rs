@@ -82,6 +82,15 @@ impl Libraries {
         self.failed.iter().fold(0, |bits, row| bits | library_bit(*row))
     }
 
+    /// Whether a service is served by a build that its row names no more.
+    pub(crate) fn serve_former(&self, control: &Control) -> bool {
+        let is_former = |route: &Route| {
+            let row = control.services().get(route.row);
+            row.is_none_or(|row| row.library.load(Ordering::Relaxed) != route.in_force.row)
+        };
+        self.routes.values().any(is_former)
+    }
+
     /// Row of the service table of a number that this worker serves.
     pub(crate) fn row_of(&self, number: ServiceNumber) -> Option<usize> {
         self.routes.get(&number).map(|route| route.row)

@@ -308,6 +308,8 @@ impl<'a> Worker<'a> {
         modules::look();
         self.row.versions_held.store(self.libraries.held_count() as u32, Ordering::Relaxed);
         self.row.failed_libraries.store(self.libraries.failed_bits(), Ordering::Relaxed);
+        let serves_former = self.libraries.serve_former(self.segments.control());
+        self.row.serves_former.store(u32::from(serves_former), Ordering::Relaxed);
         self.load_pause_ns = match (is_whole, self.load_pause_ns) {
             (true, _) => 0,
             (false, 0) => LOAD_AGAIN_NS,

@@ -35,7 +35,8 @@ pub(crate) enum ServiceCommand {
     /// Put a library into force in all workers.
     ///
     /// It is tried out in a process of its own first; the file is copied, so it may change or go afterwards. When it is in
-    /// force, the examples of its harmless reads are called (idempotent ones that say what they reply).
+    /// force, the examples of its harmless reads are called (idempotent ones that say what they reply); the command ends with
+    /// 1 if one of them fails, and the build stays in force.
     ///
     /// With `--canary` the build gets a share of the requests only, by their ids, beside the build in force. It is set aside
     /// when workers die in it, or when its errors or latency are worse (`service.canary_*` in the configuration).
@@ -50,7 +51,7 @@ pub(crate) enum ServiceCommand {
         #[arg(long, value_name = "PERCENT", value_parser = share)]
         canary: Option<u32>,
         /// Put the canary into force after this time if it did well, such as 30m [default: when `promote` says so]
-        #[arg(long, value_name = "TIME", value_parser = duration, requires = "canary")]
+        #[arg(long, value_name = "TIME", value_parser = some_time, requires = "canary")]
         promote_after: Option<Duration>,
         /// How long to wait for workers that run a request, such as 5s; those that still run one are named then [default: 60s,
         /// which is the most]
@@ -176,9 +177,18 @@ pub(crate) enum Language {
 /// `5%`, `0.5%`: in millionths.
 fn share(text: &str) -> Result<u32, String> {
     let percent = text.strip_suffix('%').and_then(|number| number.parse::<f64>().ok());
-    let ppm = percent.map(|percent| (percent * 10_000.0).round()).filter(|ppm| (1.0..=1e6).contains(ppm));
+    let ppm = percent.map(|percent| percent * 10_000.0);
+    let is_legal = |ppm: &f64| (1.0..=1e6).contains(&ppm.round()) && (ppm - ppm.round()).abs() < 1e-6;
     // The range was checked, so the cast cuts nothing.
-    ppm.map(|ppm| ppm as u32).ok_or_else(|| "write a percentage from 0.0001% to 100%, such as 5%".to_owned())
+    ppm.filter(is_legal).map(|ppm| ppm.round() as u32).ok_or_else(|| {
+        "write a percentage from 0.0001% to 100%, such as 5%, with at most four digits after the point"
+            .to_owned()
+    })
+}
+
+fn some_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) { Err("write a time from 1s".to_owned()) } else { Ok(time) }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -190,4 +200,37 @@ fn rule(text: &str) -> Result<(String, String), String> {
     Rule::default().assign(text).map_err(|error| error.to_string())?;
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
     Ok((key.trim().to_owned(), value.trim().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_exact_to_a_millionth() {
+        for (text, ppm) in [("5%", 50_000), ("0.0001%", 1), ("100%", 1_000_000), ("33.3333%", 333_333)] {
+            assert_eq!(share(text), Ok(ppm), "{text}");
+        }
+        for text in [
+            "0%",
+            "0.00005%",
+            "0.00001%",
+            "100.00004%",
+            "101%",
+            "-1%",
+            "5",
+            "x%",
+            "NaN%",
+            "inf%",
+            "33.33333%",
+        ] {
+            assert!(share(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn canary_is_tried_for_a_while() {
+        assert!(some_time("0s").is_err() && some_time("999ms").is_err() && some_time("").is_err());
+        assert_eq!(some_time("1s"), Ok(Duration::from_secs(1)));
+    }
 }

@@ -22,16 +22,22 @@ use super::signed;
 use crate::libraries;
 use crate::sources::Sources;
 
-/// Deploys the library at `path`, or tries it on a share of the requests; the build that serves already is refused.
+/// Deploys the library at `path`, or tries it on a share of the requests. The build that serves already is refused, or
+/// stays as it is (`unless_in_force`).
 pub(super) fn deploy(
     settings: &Settings,
     registry: &mut Registry,
     path: &Path,
     canary: Option<Canary>,
+    unless_in_force: bool,
 ) -> anyhow::Result<(Snapshot, Value)> {
     let build = hash_library(path)?;
     let before = registry.snapshot()?;
     if let Some(active) = active_build(&before, &build) {
+        if unless_in_force {
+            let receipt = unchanged(active, &before);
+            return Ok((before, receipt));
+        }
         let (library, version) = (active.name.clone(), active.version.clone());
         return Err(RegistryError::AlreadyDeployed { library, version, build }.into());
     }
@@ -50,7 +56,7 @@ pub(super) fn reload(
     let build = hash_library(&path)?;
     let before = registry.snapshot()?;
     if let Some(active) = active_build(&before, &build) {
-        let receipt = receipt(&before, active, None);
+        let receipt = unchanged(active, &before);
         return Ok((before, receipt));
     }
     signed::check(settings, &path, &build)?;
@@ -99,7 +105,7 @@ fn put_into_force(
     let before = registry.snapshot()?;
     let snapshot = change(registry, &library)?;
     let active = snapshot.library(&library.name).context("the library was just put into force")?;
-    let receipt = receipt(&snapshot, active, Some(&before));
+    let receipt = receipt(&snapshot, active, &library, &before);
     Ok((snapshot, receipt))
 }
 
@@ -162,7 +168,7 @@ pub(super) fn install(
     }
     let mut builds = snapshot.libraries.iter().filter(|known| known.name == library.name);
     let deployed = builds.find(|known| known.build == library.build).context("it was just deployed")?;
-    let receipt = receipt(&snapshot, deployed, Some(&before));
+    let receipt = receipt(&snapshot, deployed, &library, &before);
     Ok((snapshot, receipt))
 }
 
@@ -228,19 +234,45 @@ fn deployable(description: &Description, build: String, file: PathBuf) -> Librar
     }
 }
 
-/// What a change came to; `before` it, if it changed anything.
-fn receipt(snapshot: &Snapshot, library: &LibraryRecord, before: Option<&Snapshot>) -> Value {
-    let replaced = before.and_then(|before| before.library(&library.name));
-    let services = snapshot.services.iter().filter(|service| service.library == library.name);
+/// What a change came to, and which calls can show whether the build works.
+fn receipt(
+    snapshot: &Snapshot,
+    record: &LibraryRecord,
+    library: &LibraryDescription,
+    before: &Snapshot,
+) -> Value {
+    let replaced = before.library(&record.name);
+    let in_place_of =
+        replaced.map(|replaced| json!({ "version": replaced.version, "build": replaced.build }));
+    let mut receipt = unchanged(record, snapshot);
+    receipt["changed"] = true.into();
+    receipt["in_place_of"] = in_place_of.into();
+    receipt["self_test"] = harmless_calls(snapshot, library).into();
+    receipt
+}
+
+/// What a build serves that stays as it is.
+fn unchanged(record: &LibraryRecord, snapshot: &Snapshot) -> Value {
+    let services = snapshot.services.iter().filter(|service| service.library == record.name);
     json!({
-        "library": library.name,
-        "version": library.version,
-        "build": library.build,
-        "changed": before.is_some(),
-        "canary": library.canary,
-        "in_place_of": replaced.map(|replaced| json!({ "version": replaced.version, "build": replaced.build })),
+        "library": record.name,
+        "version": record.version,
+        "build": record.build,
+        "changed": false,
+        "canary": record.canary,
+        "in_place_of": null,
         "services": services.map(|service| service.number).collect::<Vec<u32>>(),
     })
+}
+
+/// The examples of a build's reads that are idempotent by their author's word and say what they reply.
+fn harmless_calls(snapshot: &Snapshot, library: &LibraryDescription) -> Vec<Value> {
+    let is_enabled = |number| snapshot.service(number).is_some_and(|service| service.enabled);
+    let harmless = library.services.iter().filter(|service| {
+        let says_all = !service.example.is_empty() && !service.example_reply.is_empty();
+        service.kind == ServiceKind::Read && service.idempotent && says_all && is_enabled(service.number)
+    });
+    harmless.map(|service| json!({ "number": service.number, "example": service.example })).collect()
 }
 
 fn service(service: &gantry_service_host::ServiceDescription) -> ServiceDescription {
@@ -327,7 +359,7 @@ mod tests {
         assert_eq!(receipt["services"], json!([20_100_001]));
         let active = snapshot.library("x").unwrap();
         assert!(active.file.starts_with(settings.node.state_dir.join("libraries")) && active.file.is_file());
-        let error = deploy(&settings, &mut registry, &path, None).unwrap_err().to_string();
+        let error = deploy(&settings, &mut registry, &path, None, false).unwrap_err().to_string();
         assert!(error.contains("already deployed"), "{error}");
     }
 

@@ -18,6 +18,9 @@ pub(super) struct Figures {
     pub(super) errors: u64,
     pub(super) business_errors: u64,
     pub(super) refusals: u64,
+    /// Requests for which no build was asked, besides the refusals, and how many of them were errors.
+    own: u64,
+    own_errors: u64,
     pub(super) timeouts: u64,
     pub(super) latency: [u64; LATENCY_BUCKETS],
 }
@@ -29,6 +32,8 @@ impl Default for Figures {
             errors: 0,
             business_errors: 0,
             refusals: 0,
+            own: 0,
+            own_errors: 0,
             timeouts: 0,
             latency: [0; LATENCY_BUCKETS],
         }
@@ -42,6 +47,8 @@ impl Figures {
         self.errors += row.errors.load(Relaxed);
         self.business_errors += row.business_errors.load(Relaxed);
         self.refusals += row.refusals.load(Relaxed);
+        self.own += row.own_answers.load(Relaxed);
+        self.own_errors += row.own_errors.load(Relaxed);
         self.timeouts += row.timeouts.load(Relaxed);
         for (sum, count) in self.latency.iter_mut().zip(&row.latency) {
             *sum += count.load(Relaxed);
@@ -54,19 +61,26 @@ impl Figures {
         self.errors = self.errors.saturating_sub(before.errors);
         self.business_errors = self.business_errors.saturating_sub(before.business_errors);
         self.refusals = self.refusals.saturating_sub(before.refusals);
+        self.own = self.own.saturating_sub(before.own);
+        self.own_errors = self.own_errors.saturating_sub(before.own_errors);
         self.timeouts = self.timeouts.saturating_sub(before.timeouts);
         for (count, before) in self.latency.iter_mut().zip(&before.latency) {
             *count = count.saturating_sub(*before);
         }
     }
 
-    /// Requests that were not refused beforehand.
+    /// Requests that the build was asked for.
     pub(super) fn served(&self) -> u64 {
-        self.calls.saturating_sub(self.refusals)
+        self.calls.saturating_sub(self.refusals + self.own)
+    }
+
+    /// Its errors.
+    fn failed(&self) -> u64 {
+        self.errors.saturating_sub(self.own_errors)
     }
 
     fn error_share(&self) -> f64 {
-        self.errors as f64 / self.served().max(1) as f64
+        self.failed() as f64 / self.served().max(1) as f64
     }
 
     /// The latency that a share of the answers did not exceed, to a quarter of a power of two; `None` without answers.
@@ -99,7 +113,7 @@ impl Figures {
 /// The standard error of the difference between two shares of errors, were the two builds equal.
 fn standard_error(in_force: &Figures, canary: &Figures) -> f64 {
     let (old_calls, new_calls) = (in_force.served() as f64, canary.served() as f64);
-    let errors = in_force.errors as f64 + canary.errors as f64;
+    let errors = in_force.failed() as f64 + canary.failed() as f64;
     if old_calls == 0.0 || new_calls == 0.0 {
         // Nothing to be compared by chance.
         return 0.0;

@@ -32,6 +32,8 @@ fn trial(deaths_count: u32, promote_after: Option<Duration>) -> Trial {
         deaths_count,
         before: BTreeMap::new(),
         is_ending: false,
+        failures_count: 0,
+        promote_again_ns: 0,
     }
 }
 
