@@ -172,6 +172,9 @@ pub(crate) enum Command {
         /// Make no instance.
         #[arg(long)]
         describe: bool,
+        /// Who waits for it; without that process it ends.
+        #[arg(long)]
+        parent: i32,
     },
 }
 

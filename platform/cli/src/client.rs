@@ -33,7 +33,8 @@ pub(crate) fn holder(settings: &Settings) -> anyhow::Result<Holder> {
 /// Asks, and gives what was answered.
 ///
 /// # Errors
-/// [`Failure`] with "not running" when there is no supervisor, or none that answers; otherwise what it said.
+/// [`Failure`] with "not running" when there is no supervisor, or none that answers, and where the same may be done in a
+/// while; otherwise what it said.
 pub(crate) fn ask(settings: &Settings, request: &Request) -> anyhow::Result<Value> {
     match ask_for_receipt(settings, request)? {
         (result, None) => Ok(result),
@@ -50,9 +51,10 @@ pub(crate) fn ask_for_receipt(
     request: &Request,
 ) -> anyhow::Result<(Value, Option<String>)> {
     check_name(settings)?;
-    let Response { ok, result, error } = exchange(settings, request, limit(settings, request))?;
+    let Response { ok, result, error, again } = exchange(settings, request, limit(settings, request))?;
     let error = (!ok).then(|| error.unwrap_or_else(|| "the node refused without a word".to_owned()));
     match (result, error) {
+        (None, Some(error)) if again => Err(Failure::not_now(error).into()),
         (None, Some(error)) => bail!(error),
         (result, error) => Ok((result.unwrap_or_default(), error)),
     }

@@ -13,7 +13,7 @@ pub(crate) const USAGE: u8 = 2;
 /// There is no node to ask.
 pub(crate) const NOT_RUNNING: u8 = 3;
 
-/// A failure with an exit code of its own; any other error ends with [`FAILED`].
+/// A failure with an exit code of its own, or one that may pass; any other error ends with [`FAILED`].
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -66,6 +66,11 @@ impl Failure {
                 "not running (nothing listens on {address}); start it with `gantry start`, or see --addr"
             ),
         }
+    }
+
+    /// The node cannot do it now, and perhaps in a while.
+    pub(crate) fn not_now(why: impl Into<String>) -> Self {
+        Self { code: FAILED, text: why.into() }
     }
 
     /// Whether an error says that there is no supervisor, or none that answers.

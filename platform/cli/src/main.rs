@@ -122,6 +122,6 @@ fn run_configured(settings: Settings, command: Command, json: bool) -> anyhow::R
         Command::ChildComm(comm) => child::comm(settings, comm),
         Command::ChildWorker(worker) => child::worker(settings, worker),
         Command::HelperRegistry(operation) => helper::registry(&settings, operation),
-        Command::HelperProbe { path, describe } => helper::probe(&settings, &path, describe),
+        Command::HelperProbe { path, describe, parent } => helper::probe(&settings, &path, describe, parent),
     }
 }

@@ -82,7 +82,7 @@ impl Supervisor {
             Request::Upgrade { binary } => self.ask_for_layout(client, binary),
             Request::Service(_) if self.registry_fault.is_some() => {
                 self.registry_fault.as_ref().map(|(reason, _)| {
-                    Response::failed(format!(
+                    Response::not_now(format!(
                         "the services cannot be read ({reason}); it is tried again every few seconds"
                     ))
                 })
@@ -138,7 +138,7 @@ impl Supervisor {
     /// Has a helper do what concerns the registry.
     fn ask_registry(&mut self, client: u64, request: ServiceRequest) -> Option<Response> {
         if !matches!(self.phase, Phase::Serving) {
-            return Some(Response::failed(format!(
+            return Some(Response::not_now(format!(
                 "the node is {}; try again when it serves",
                 self.state_word()
             )));
@@ -155,7 +155,7 @@ impl Supervisor {
         let job = Job::new(task, lane, arguments, HELPER_LIMIT);
         match self.helpers.ask(job) {
             Ok(()) => None,
-            Err(_) => Some(Response::failed("too many changes are waiting already; try again in a while")),
+            Err(_) => Some(Response::not_now("too many changes are waiting already; try again in a while")),
         }
     }
 

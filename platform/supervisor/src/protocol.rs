@@ -147,6 +147,9 @@ pub struct Response {
     /// Why it was not done, for an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// It was not looked at; the same may be done in a while.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub again: bool,
 }
 
 impl ServiceRequest {
@@ -177,13 +180,19 @@ impl Response {
     /// It was done.
     #[must_use]
     pub fn done(result: serde_json::Value) -> Self {
-        Self { ok: true, result: Some(result), error: None }
+        Self { ok: true, result: Some(result), error: None, again: false }
     }
 
     /// It was not done.
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
-        Self { ok: false, result: None, error: Some(error.into()) }
+        Self { ok: false, result: None, error: Some(error.into()), again: false }
+    }
+
+    /// It cannot be done now, and perhaps in a while.
+    #[must_use]
+    pub fn not_now(error: impl Into<String>) -> Self {
+        Self { again: true, ..Self::failed(error) }
     }
 
     /// As a line, with its line feed.

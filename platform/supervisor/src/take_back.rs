@@ -143,13 +143,48 @@ fn undo_of(library: &str, result: &Value) -> Option<Vec<String>> {
 
 fn refused(receipt: Value, what_follows: &str) -> Response {
     let error = format!("workers cannot load it, see their logs: {}{what_follows}", late(&receipt));
-    Response { ok: false, result: Some(receipt), error: Some(error) }
+    Response { result: Some(receipt), ..Response::failed(error) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::{Canary, SnapshotLibrary};
     use serde_json::json;
+
+    #[test]
+    fn what_was_cut_off_goes_back_to_the_newest_build_that_is_good() {
+        let library = |build: &str, active, set_aside| SnapshotLibrary {
+            name: "card".to_owned(),
+            version: "1".to_owned(),
+            build: build.to_owned(),
+            file: "/x.so".into(),
+            active,
+            set_aside,
+            canary: None,
+        };
+        let snapshot =
+            |libraries: &[SnapshotLibrary]| Snapshot { libraries: libraries.to_vec(), ..Snapshot::default() };
+        let facts = |build: &str| LibraryFacts {
+            name: "card".to_owned(),
+            build: build.to_owned(),
+            ..LibraryFacts::default()
+        };
+        let undo = |snapshot: &Snapshot, build: &str| {
+            undo_of("card", &change_that_brought(snapshot, &facts(build))?).map(|words| words.join(" "))
+        };
+        let [active, bad, good] =
+            [library("b3", true, false), library("b2", false, true), library("b1", false, false)];
+        let all = snapshot(&[active.clone(), bad.clone(), good.clone()]);
+        assert_eq!(undo(&all, "b3").unwrap(), "rollback --from=b3 -- card b1");
+        assert_eq!(undo(&all, "b1"), None, "a worker that cannot load what is out of force");
+        assert_eq!(undo(&snapshot(&[active, bad]), "b3"), None, "there is nothing to go back to");
+        let canary = SnapshotLibrary {
+            canary: Some(Canary { share_ppm: 1, promote_after_ms: None }),
+            ..library("b4", false, false)
+        };
+        assert_eq!(undo(&snapshot(&[library("b3", true, false), canary]), "b4").unwrap(), "abort -- card b4");
+    }
 
     #[test]
     fn what_puts_a_build_into_force_can_be_undone() {

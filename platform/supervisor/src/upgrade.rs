@@ -27,7 +27,7 @@ impl Supervisor {
             Job { program: Some(executable), ..Job::new(task, Lane::Registry, arguments, LAYOUT_LIMIT) };
         match self.helpers.ask(job) {
             Ok(()) => None,
-            Err(_) => Some(Response::failed("too many changes are waiting already; try again in a while")),
+            Err(_) => Some(Response::not_now("too many changes are waiting already; try again in a while")),
         }
     }
 

@@ -19,6 +19,19 @@ pub use keeper::{CONFIRM_WITHIN, Keeper};
 pub use measure::{Memory, descriptor_numbers_end, has_stopped_running, memory, start_ticks};
 pub use spawn::{Child, Output, Spawn, SpawnError, take_inherited};
 
+/// Has the kernel end this process (SIGKILL) when the thread that started it ends.
+///
+/// # Errors
+/// `NotFound`: `parent` is not this process's parent any more; the kernel's refusal.
+pub fn die_with(parent: i32) -> io::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // It may have ended before that.
+    if nix::unistd::getppid() != Pid::from_raw(parent) {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the process that started this one has ended"));
+    }
+    Ok(())
+}
+
 /// Longest name of a thread that the kernel keeps, in bytes.
 const NAME_BYTES_MAX: usize = 15;
 

@@ -77,14 +77,18 @@ fn staged_file_that_was_damaged_is_not_rolled_back_to() {
     let node = Node::start(NodeOptions::small());
     deploy(&node, &version(&node, "1.0")).expect_code(0);
     deploy(&node, &version(&node, "1.1")).expect_code(0);
-    let name = library(&node);
+    let (name, crashing) = (library(&node), super::plugin(&node, "crash_on_load.c", "crashing", &[]));
     let staged = std::fs::read_dir(node.state_folder().join("libraries")).expect("the folder is there");
     let staged = staged.map(|entry| entry.expect("it can be read").path());
     let first = staged.into_iter().find(|path| path.to_string_lossy().contains("-1.0-")).expect("it is kept");
     std::fs::remove_file(&first).expect("it can be removed");
-    std::fs::write(&first, "gone").expect("it can be written");
-    let words = node.gantry(&["service", "rollback", &name]).expect_code(1).stderr;
-    assert!(words.contains("-1.0-"), "{words}");
+    // None of the second one's code runs.
+    let crashing = std::fs::read(&crashing).expect("it was just compiled");
+    for (content, why) in [(b"gone".to_vec(), "not a shared library"), (crashing, "was changed since")] {
+        std::fs::write(&first, content).expect("it can be written");
+        let words = node.gantry(&["service", "rollback", &name]).expect_code(1).stderr;
+        assert!(words.contains("-1.0-") && words.contains(why), "{words}");
+    }
     assert_eq!(node.client().call(READ, "0").done().text(), "1.1");
 }
 

@@ -223,6 +223,40 @@ fn canary_that_fails_or_is_slow_is_set_aside_and_says_why() {
     }
 }
 
+/// Refusals and replies from the window are as quick for a bad build as for a good one.
+#[test]
+fn what_no_build_answered_counts_for_none() {
+    let node = node(NodeOptions::small());
+    begin(&node, &[], &["--canary", "50%"]);
+    let mut client = node.client();
+    let (mut ran, mut repeats) = ([0_u64; 2], 0);
+    for _ in 0..20 {
+        let write = Request::new(WRITE, "30");
+        let first = client.exchange(&write).done().text();
+        ran[usize::from(first == "1.1")] += 1;
+        for _ in 0..5 {
+            assert_eq!(client.exchange(&write).done().text(), first, "from the window");
+            repeats += 1;
+        }
+    }
+    node.gantry(&["service", "stop", &READ.to_string()]).expect_code(0);
+    (0..20).for_each(|_| drop(client.call(READ, "0").expect_status(103)));
+    let compared = canaries(&node).remove(0);
+    let of = |number: u32| {
+        let mut services = compared["services"].as_array().expect("a list").iter();
+        services.find(|service| service["number"] == number).expect("it is compared")
+    };
+    let (write, read) = (of(WRITE), of(READ));
+    assert_eq!(write["canary"]["calls"], ran[1]);
+    assert_eq!(write["in_force"]["calls"], ran[0] + repeats);
+    for side in ["in_force", "canary"] {
+        let half_us = write[side]["latency_p50_us"].as_u64().expect("it answered");
+        assert!(half_us >= 30_000, "{side}: {write}");
+        assert!(read[side]["latency_p50_us"].is_null(), "{read}");
+    }
+    assert_eq!(read["in_force"]["refusals"], 20);
+}
+
 #[test]
 fn canary_that_does_well_comes_into_force_when_its_time_has_come() {
     let node = node(NodeOptions::small().set("service.canary_calls", 20));

@@ -4,7 +4,8 @@ use gantry_tests::processes::{is_running, kill_hard};
 use gantry_tests::{Client, Node, NodeOptions, Request, until};
 use serde_json::Value;
 
-use super::{deploy, version};
+use super::middle::{begin_deployment, helper};
+use super::{deploy, plugin, version};
 
 const READ: u32 = 19_900_001;
 const WRITE: u32 = 29_900_001;
@@ -113,7 +114,7 @@ fn interrupted_fall_back_is_made_up_for() {
             (status != 302).then_some(())
         });
         if round % 2 == 0 {
-            super::middle::helper(&node).into_iter().for_each(kill_hard);
+            helper(&node).into_iter().for_each(kill_hard);
         } else {
             let supervisor = node.pid("supervisor");
             kill_hard(supervisor);
@@ -139,6 +140,25 @@ fn service_that_fell_back_and_was_stopped_starts_with_the_good_build() {
         let reply = node.client().call(WRITE, "0");
         assert_eq!((reply.status == 0).then(|| reply.text()).as_deref(), version);
     }
+}
+
+/// Goal: what takes out of force waits for no library that is tried out. Method: a deployment whose library never comes back
+/// from `create`, which holds its probe for half a minute.
+#[test]
+fn fall_back_waits_for_no_library_that_hangs() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    deploy(&node, &version(&node, "1.1", &["-DABORTS"])).expect_code(0);
+    let mut hanging = begin_deployment(&node, &plugin(&node, "hang_in_create.c", "hanging", &[]));
+    until("it is being tried out", || helper(&node));
+    assert_eq!(kill_until_another_serves(&mut node.client()), "1.0");
+    node.gantry(&["service", "stop", &READ.to_string()]).expect_code(0);
+    node.client().call(READ, "0").expect_status(103);
+    assert!(hanging.try_wait().expect("it can be asked").is_none(), "the deployment is not over yet");
+    helper(&node).into_iter().for_each(kill_hard);
+    assert_eq!(hanging.wait().expect("a child can be waited for").code(), Some(1));
+    deploy(&node, &version(&node, "1.2", &[])).expect_code(0);
+    assert_eq!(node.client().call(WRITE, "0").done().text(), "1.2");
 }
 
 /// Workers that die in a build after it was replaced say nothing about the one that serves now.

@@ -60,7 +60,7 @@ fn say(client: &mut Client) -> String {
     client.call(READ, "0").done().text()
 }
 
-fn begin_deployment(node: &Node, library: &std::path::Path) -> Child {
+pub(super) fn begin_deployment(node: &Node, library: &std::path::Path) -> Child {
     let mut command = Command::new(gantry_binary());
     command.arg("-c").arg(node.config()).args(["service", "deploy"]).arg(library);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,7 +1,10 @@
 //! What a deployment says of itself.
 
+use std::process::{Command, Stdio};
+
 use gantry_tests::etc::{ECHO, SLEEP_WRITE};
-use gantry_tests::{Node, NodeOptions, Request, until};
+use gantry_tests::processes::{is_running, kill_hard};
+use gantry_tests::{Node, NodeOptions, Request, gantry_binary, until};
 use serde_json::Value;
 
 use super::hot::{READ, WRITE, listed};
@@ -37,8 +40,11 @@ fn receipt_names_every_worker_its_build_and_how_the_examples_went() {
     );
     // The next one deploys and does not do what its example says.
     let failing = version(&node, "1.1", &["-DEXAMPLE", "-DFAILS"]);
-    let told = deploy(&node, &failing).expect_code(0).text();
-    assert!(told.contains("self-test: 19900001 306") && told.contains("service rollback"), "{told}");
+    let told = deploy(&node, &failing).expect_code(1);
+    assert!(told.text().contains("self-test: 19900001 306"), "{}", told.text());
+    let words = &told.stderr;
+    assert!(words.contains("it is in force") && words.contains("service rollback versioned"), "{words}");
+    assert_eq!(listed(&node, READ)["version"], "1.1");
     let told = deploy(&node, &version(&node, "1.2", &[])).expect_code(0).text();
     assert!(told.contains("no request on an older one") && told.contains("no harmless read"), "{told}");
 }
@@ -94,5 +100,69 @@ fn what_cannot_be_loaded_is_taken_back_also_after_the_wait() {
     for pid in [node.pids("worker"), node.pids("spare")].concat() {
         gantry_tests::processes::kill_hard(pid);
     }
+    assert_eq!(node.client().call(READ, "0").done().text(), "1.0");
+}
+
+/// Its examples are its own: the build in force has none.
+#[test]
+fn canary_is_tried_with_its_own_examples_and_by_requests_that_it_gets() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let failing = version(&node, "1.1", &["-DEXAMPLE", "-DFAILS"]);
+    let arguments = ["service", "deploy", &failing.to_string_lossy(), "--canary", "0.01%"];
+    let told = node.gantry(&arguments).expect_code(1);
+    assert!(told.text().contains("self-test: 19900001 306"), "{}", told.text());
+    assert!(told.stderr.contains("service abort versioned"), "{}", told.stderr);
+    node.gantry(&["service", "abort", "versioned"]).expect_code(0);
+    let shown = node.gantry(&["service", "show", &READ.to_string()]).expect_code(0).text();
+    assert!(shown.contains(", 1.0 ") && shown.contains("serves all by uid"), "{shown}");
+}
+
+/// Two operators: what the first one is told must not be the second one's build.
+#[test]
+fn receipt_says_which_build_came_in_between() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut client = node.client();
+    client.send(&Request::new(WRITE, "3000"));
+    node.until_busy("write");
+    let libraries = ["1.1", "1.2"].map(|number| version(&node, number, &[]));
+    let mut first = Command::new(gantry_binary());
+    first.arg("-c").arg(node.config()).args(["service", "deploy", "--json"]).arg(&libraries[0]);
+    let first = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gantry can be started");
+    until("the first is in force elsewhere", || (listed(&node, READ)["version"] == "1.1").then_some(()));
+    let second = ["service", "deploy", &libraries[1].to_string_lossy(), "--wait", "100ms"];
+    node.gantry(&second).expect_code(1);
+    let first = first.wait_with_output().expect("a child can be waited for");
+    let receipt: Value = serde_json::from_slice(&first.stdout).expect("a receipt");
+    assert_eq!(
+        (first.status.code(), &receipt["in_force"], &receipt["version"]),
+        (Some(1), &false.into(), &"1.1".into())
+    );
+    assert!(receipt["replaced_by"].as_str().is_some_and(|by| by.starts_with("1.2 (build ")), "{receipt}");
+    let words = String::from_utf8_lossy(&first.stderr);
+    assert!(words.contains("another change came"), "{words}");
+    assert_eq!(client.receive().done().text(), "1.0");
+    assert_eq!(client.call(WRITE, "0").done().text(), "1.2");
+}
+
+/// Nobody is left who waits for the workers; whoever takes the node over finishes it.
+#[test]
+fn what_cannot_be_loaded_is_taken_back_also_by_the_next_supervisor() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut client = node.client();
+    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":4000}"#));
+    node.until_busy("write");
+    let library = version(&node, "1.1", &[&format!("-DNOWORK=\"{}\"", node.config().display())]);
+    let arguments = ["service", "deploy", &library.to_string_lossy(), "--wait", "300ms"];
+    node.gantry(&arguments).expect_code(1);
+    let supervisor = node.pid("supervisor");
+    kill_hard(supervisor);
+    until("the supervisor is gone", || (!is_running(supervisor)).then_some(()));
+    node.gantry(&["start"]).expect_code(0);
+    client.receive().done();
+    until("it is taken back", || (listed(&node, READ)["version"] == "1.0").then_some(()));
+    [node.pids("worker"), node.pids("spare")].concat().into_iter().for_each(kill_hard);
     assert_eq!(node.client().call(READ, "0").done().text(), "1.0");
 }

@@ -363,6 +363,27 @@ mod tests {
         assert!(error.contains("already deployed"), "{error}");
     }
 
+    /// It would be refused at the end as well, when its tables are there already.
+    #[test]
+    fn a_canary_that_is_refused_leaves_no_tables_and_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let settings = settings(folder.path());
+        let mut registry = super::super::open(&settings).unwrap();
+        let path = library(folder.path(), "one");
+        let canary = Some(Canary { share_ppm: 10_000, promote_after_ms: None });
+        let described = description("x", 20_100_001, "main");
+        let build = hash_library(&path).unwrap();
+        let error = install(&settings, &mut registry, &path, &build, &described, canary).unwrap_err();
+        assert!(error.to_string().contains("in force"), "{error}");
+        let mut sources = Sources::new(&settings);
+        let connection = sources.connection("main").unwrap();
+        let limit = std::time::Duration::from_secs(5);
+        connection.query("SELECT x FROM a", &[], 1, limit).unwrap_err();
+        assert!(!settings.node.state_dir.join("libraries").exists());
+        install(&settings, &mut registry, &path, &build, &described, None).unwrap();
+        connection.query("SELECT x FROM a", &[], 1, limit).unwrap();
+    }
+
     #[test]
     fn a_file_that_changes_meanwhile_is_not_registered() {
         let folder = tempfile::tempdir().unwrap();

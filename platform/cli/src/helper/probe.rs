@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow, bail};
 use gantry_service_host::Description;
 use gantry_settings::Settings;
-use gantry_sys::process::{ExitState, Output, PidFd, Spawn, own_executable, reap, signal_group};
+use gantry_sys::process::{ExitState, Output, PidFd, Spawn, die_with, own_executable, reap, signal_group};
 use gantry_sys::signal::Signal;
 use gantry_telemetry::Level;
 use gantry_worker::Equipment;
@@ -27,7 +27,14 @@ const ERROR_BYTES_MAX: u64 = 64 << 10;
 
 /// Loads a library, makes an instance of each service unless it is only to be described, and prints the library's
 /// description. Whatever the library does meanwhile (crash, hang, exit) is done to this process alone.
-pub(crate) fn probe(settings: &Settings, path: &Path, only_describe: bool) -> anyhow::Result<ExitCode> {
+pub(crate) fn probe(
+    settings: &Settings,
+    path: &Path,
+    only_describe: bool,
+    parent: i32,
+) -> anyhow::Result<ExitCode> {
+    // A library that hangs must not outlive whoever would end it.
+    die_with(parent)?;
     let _log = gantry_telemetry::init_stderr("probe", Level::Warn)?;
     let description = if only_describe {
         gantry_service_host::describe(path)?
@@ -53,7 +60,8 @@ fn run(settings: &Settings, path: &Path, options: &[&str]) -> anyhow::Result<Des
     let executable =
         own_executable().context("the path of this program cannot be found; is /proc mounted?")?;
     let mut spawn = Spawn::new(executable);
-    spawn.arg("-c").arg(&settings.file).arg("helper-probe").args(options).arg("--").arg(path);
+    let parent = format!("--parent={}", std::process::id());
+    spawn.arg("-c").arg(&settings.file).arg("helper-probe").arg(parent).args(options).arg("--").arg(path);
     let child = spawn.own_group().stdout(Output::Pipe).stderr(Output::Pipe).spawn()?;
     let pidfd = PidFd::from(child.pidfd);
     let output = child.stdout.map(|pipe| read_to_end(pipe, OUTPUT_BYTES_MAX));

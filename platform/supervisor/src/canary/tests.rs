@@ -66,6 +66,20 @@ fn a_canary_that_does_as_well_goes_on_until_its_time_has_come() {
     );
 }
 
+/// It tries the library out anew, so it is not done every second.
+#[test]
+fn a_promotion_that_failed_waits() {
+    let fine = || (figures(1_000, 3, 2 * MS), figures(200, 1, 3 * MS));
+    let waiting = Trial { promote_again_ns: 60_001 * MS, ..trial(0, Some(Duration::from_secs(60))) };
+    let (old, new) = fine();
+    assert_eq!(verdict(&waiting, old, new), Verdict::GoOn);
+    let (old, _) = fine();
+    abort_reason(verdict(&waiting, old, figures(200, 100, 3 * MS)));
+    let over = Trial { promote_again_ns: 60_000 * MS, ..waiting };
+    let (old, new) = fine();
+    assert_eq!(verdict(&over, old, new), Verdict::Promote);
+}
+
 /// Each service alone has too few calls to be judged, all of them together would be enough.
 #[test]
 fn a_canary_that_was_never_judged_does_not_come_into_force() {
@@ -129,5 +143,15 @@ fn what_was_there_before_is_taken_off_and_refusals_are_not_served() {
     assert_eq!(now, figures(200, 20, MS));
     now.refusals = 50;
     assert_eq!(now.served(), 150);
+    // Nor are replies from the window, and a request that was sent wrongly is no error of the build.
+    let row = ServiceStatistics::default();
+    for (counter, count) in
+        [(&row.calls, 100), (&row.errors, 12), (&row.own_answers, 20), (&row.own_errors, 10)]
+    {
+        counter.store(count, Relaxed);
+    }
+    let mut mixed = Figures::default();
+    mixed.add(&row);
+    assert_eq!((mixed.served(), &mixed.facts()["error_share"]), (80, &0.025.into()));
     assert_eq!(Figures::default().quantile_ns(0.5), None);
 }
