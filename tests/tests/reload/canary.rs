@@ -249,12 +249,13 @@ fn what_no_build_answered_counts_for_none() {
     let (write, read) = (of(WRITE), of(READ));
     assert_eq!(write["canary"]["calls"], ran[1]);
     assert_eq!(write["in_force"]["calls"], ran[0] + repeats);
+    assert_eq!((&write["canary"]["served"], &write["in_force"]["served"]), (&ran[1].into(), &ran[0].into()));
     for side in ["in_force", "canary"] {
         let half_us = write[side]["latency_p50_us"].as_u64().expect("it answered");
         assert!(half_us >= 30_000, "{side}: {write}");
         assert!(read[side]["latency_p50_us"].is_null(), "{read}");
     }
-    assert_eq!(read["in_force"]["refusals"], 20);
+    assert_eq!((&read["in_force"]["refusals"], &read["in_force"]["served"]), (&20.into(), &0.into()));
 }
 
 #[test]

@@ -10,6 +10,8 @@ use std::time::Duration;
 use gantry_tests::etc::ECHO;
 use gantry_tests::processes::{command_line, is_running, kill_hard, mentioning};
 use gantry_tests::{Client, Node, NodeOptions, Request, gantry_binary, soak, until};
+use nix::sys::ptrace;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::hot::{READ, WRITE, listed};
@@ -69,9 +71,14 @@ pub(super) fn begin_deployment(node: &Node, library: &std::path::Path) -> Child 
 
 /// The helper that works on the registry, or probes a library, if one lives.
 pub(super) fn helper(node: &Node) -> Option<Pid> {
+    running(node, "helper-")
+}
+
+/// A process of the node with a word in its command line that begins so.
+fn running(node: &Node, word: &str) -> Option<Pid> {
     let config = node.config().to_string_lossy().into_owned();
-    let is_helper = |pid: &Pid| command_line(*pid).iter().any(|word| word.starts_with("helper-"));
-    mentioning(&config).into_iter().find(is_helper)
+    let has_word = |pid: &Pid| command_line(*pid).iter().any(|found| found.starts_with(word));
+    mentioning(&config).into_iter().find(has_word)
 }
 
 /// The version that the registry itself says, which is read for it.
@@ -158,6 +165,30 @@ fn killed_workers() {
     cut_off_again_and_again(|node, _| {
         node.pids("read").into_iter().chain(node.pids("write")).for_each(kill_hard);
     });
+}
+
+/// Goal: two helpers whose answers come in another order than their changes lose neither. Method: the one that deploys is held
+/// at its end, when its change is made and its answer said, until another command is done.
+#[test]
+fn helper_that_ends_later_than_the_next_one_undoes_nothing() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut command = begin_deployment(&node, &version(&node, "2.0", &[]));
+    let held = until("a helper works on the registry", || running(&node, "helper-registry"));
+    ptrace::seize(held, ptrace::Options::PTRACE_O_TRACEEXIT).expect("a process may be traced");
+    let at_its_end = loop {
+        match waitpid(held, Some(WaitPidFlag::__WALL)).expect("a tracer may wait") {
+            // Of a signal before that, such as the end of the probe.
+            WaitStatus::Stopped(_, signal) => ptrace::cont(held, signal).expect("it is stopped"),
+            other => break other,
+        }
+    };
+    assert!(matches!(at_its_end, WaitStatus::PtraceEvent(..)), "{at_its_end:?}");
+    node.gantry(&["service", "stop", &WRITE.to_string()]).expect_code(0);
+    ptrace::detach(held, None).expect("it is traced");
+    assert!(command.wait().expect("a child can be waited for").success());
+    node.client().call(WRITE, "0").expect_status(103);
+    assert_eq!(say(&mut node.client()), "2.0");
 }
 
 /// Everybody at once, as when the machine loses its power: the node that starts next serves what the registry says.

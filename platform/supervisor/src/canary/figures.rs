@@ -99,6 +99,7 @@ impl Figures {
         let micros = |share| self.quantile_ns(share).map(|ns| ns / 1_000);
         json!({
             "calls": self.calls,
+            "served": self.served(),
             "errors": self.errors,
             "business_errors": self.business_errors,
             "refusals": self.refusals,
