@@ -41,7 +41,7 @@ pub(super) struct Entry {
 #[serde(deny_unknown_fields)]
 pub(super) struct NamedTest {
     pub(super) package: String,
-    /// The name of its test target, or `lib` for the unit tests.
+    /// The name of its test target, or `lib` or `bin` for the unit tests.
     pub(super) binary: String,
     /// Its whole path in that target.
     pub(super) filter: String,

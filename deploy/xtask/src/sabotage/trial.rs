@@ -93,10 +93,10 @@ impl Trial {
     fn build_test(&self, test: &NamedTest) -> Result<PathBuf, String> {
         let mut arguments =
             vec!["test", "--no-run", "--quiet", "--message-format=json", "--package", &test.package];
-        if test.binary == "lib" {
-            arguments.push("--lib");
-        } else {
-            arguments.extend(["--test", &test.binary]);
+        match test.binary.as_str() {
+            "lib" => arguments.push("--lib"),
+            "bin" => arguments.push("--bins"),
+            binary => arguments.extend(["--test", binary]),
         }
         let features = test.features.join(",");
         arguments.extend(["--features", &features]);
