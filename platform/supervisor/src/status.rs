@@ -12,6 +12,7 @@ use gantry_sys::shm::{self, SegmentId};
 use serde_json::{Value, json};
 
 use crate::children::{Life, Place};
+use crate::limits::LIBRARY_ROWS;
 use crate::living::{LivingProcess, living_keepers, living_processes};
 use crate::node_row::level_of;
 use crate::run::{Phase, Supervisor};
@@ -109,7 +110,13 @@ impl Supervisor {
     fn directory(&self) -> Value {
         let resident =
             shm::stat(&self.segments.handoff().directory).ok().and_then(|stat| stat.resident_bytes);
-        json!({ "numbers": self.snapshot.services.len(), "resident_bytes": resident })
+        let rows = self.segments.control().libraries().iter();
+        let builds_count = rows.filter(|row| row.used.load(Relaxed) != 0).count();
+        json!({
+            "numbers": self.snapshot.services.len(),
+            "builds": { "count": builds_count, "max": LIBRARY_ROWS },
+            "resident_bytes": resident,
+        })
     }
 
     fn segment_facts(&self) -> Vec<Value> {

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gantry_tests::etc::{ECHO, ECHO_WRITE, FAULT_WRITE};
+use gantry_tests::processes::kill_hard;
 use gantry_tests::{Answer, Load, Node, NodeOptions, Request, tally, until};
 use serde_json::Value;
 
@@ -269,4 +270,26 @@ fn workers_that_hold_too_many_versions_are_replaced_one_at_a_time() {
             _ => {}
         }
     }
+}
+
+/// Workers that cannot load a library serve others; the places of builds are not used up by what they serve no more.
+#[test]
+fn builds_that_are_replaced_free_their_places_although_another_library_cannot_be_loaded() {
+    let node = Node::start(NodeOptions::small());
+    let file = node.folder().join("no-work");
+    deploy(&node, &super::version(&node, "1.0", &[&format!("-DNOWORK=\"{}\"", file.display())]))
+        .expect_code(0);
+    std::fs::write(&file, "").expect("a file can be written");
+    let before = [node.pids("worker"), node.pids("spare")].concat();
+    before.into_iter().for_each(kill_hard);
+    node.client().call(READ, "0").expect_status(103);
+    let builds =
+        || node.gantry(&["status", "--json"]).expect_code(0).json()["directory"]["builds"]["count"].as_u64();
+    let first = builds();
+    for number in 1..=6 {
+        let id = format!("-Wl,--build-id=0x0{number}");
+        deploy(&node, &plugin(&node, "calls.c", &format!("calls{number}"), &[&id])).expect_code(0);
+    }
+    // The last one and the one before it, of which workers may still run a request.
+    assert_eq!(builds(), first.map(|first| first + 2));
 }
