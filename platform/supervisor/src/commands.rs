@@ -20,7 +20,7 @@ use crate::reap::wake_all;
 use crate::receipt::{Goal, is_former_free};
 use crate::reload::policy;
 use crate::run::{Phase, Supervisor};
-use crate::snapshot::{HelperAnswer, Snapshot};
+use crate::snapshot::{HelperAnswer, Snapshot, SnapshotService};
 
 /// What a helper was asked for, and what follows.
 #[derive(Debug)]
@@ -265,8 +265,13 @@ impl Supervisor {
 
     fn follow_change(&mut self, client: u64, request: &ServiceRequest, answer: HelperAnswer) {
         for number in given_a_new_chance(request, &answer.result) {
-            self.quarantine.forget(number);
-            self.quarantined.remove(&number);
+            // Where the answer was overtaken, the new build may have been quarantined since it came into force.
+            let is_its_own =
+                self.quarantined.get(&number).is_some_and(|build| answer.result["build"] == **build);
+            if !is_its_own {
+                self.quarantine.forget(number);
+                self.quarantined.remove(&number);
+            }
         }
         let published = answer.snapshot.map(|snapshot| self.publish(snapshot)).transpose();
         match published {
@@ -283,14 +288,14 @@ impl Supervisor {
     /// Publishes what the registry says, and gives the generation that workers have to reach.
     ///
     /// Helpers of two lanes may answer in another order than they changed the registry: what is older than the present
-    /// state is part of it already.
+    /// state is part of it already, and the present state is published again.
     pub(crate) fn publish(&mut self, mut snapshot: Snapshot) -> Result<u64, SupervisorError> {
         if snapshot.generation < self.snapshot.generation {
-            return Ok(self.segments.control().node().directory_generation.load(Acquire));
+            snapshot = self.snapshot.clone();
         }
-        for service in &mut snapshot.services {
-            // A quarantine is in force at once; the helper that writes it down may still be waiting.
-            service.quarantined |= self.quarantined.get(&service.number) == Some(&service.build);
+        let mut published = snapshot.clone();
+        for service in &mut published.services {
+            service.quarantined = self.is_quarantined(service);
         }
         let control = self.segments.control();
         if is_former_free(control, &self.places) {
@@ -299,15 +304,20 @@ impl Supervisor {
         let policy = policy(self.settings.service.policy);
         let timeout_ms = milliseconds(self.settings.service.timeout);
         let directory = self.segments.directory();
-        let generation = publish(control, &snapshot, Defaults { timeout_ms, policy }, |number, entry| {
+        let generation = publish(control, &published, Defaults { timeout_ms, policy }, |number, entry| {
             directory.publish(number.get(), entry);
         })?;
-        tracing::debug!(generation, services_count = snapshot.services.len(), "services published");
+        tracing::debug!(generation, services_count = published.services.len(), "services published");
         self.snapshot = snapshot;
         self.follow_canaries();
         let control = self.segments.control();
         wake_all(control, &self.doorbells);
         Ok(generation)
+    }
+
+    /// Whether a service is out of service. That is in force at once; the helper that writes it down may still be waiting.
+    pub(crate) fn is_quarantined(&self, service: &SnapshotService) -> bool {
+        service.quarantined || self.quarantined.get(&service.number) == Some(&service.build)
     }
 
     /// Puts a build of a service out of service: at once for callers. A helper lets an earlier build serve in its place,
@@ -321,9 +331,6 @@ impl Supervisor {
         let control = self.segments.control();
         for row in control.services().iter().filter(|row| row.number.load(Acquire) == number.get()) {
             row.quarantined.store(1, Relaxed);
-        }
-        for service in self.snapshot.services.iter_mut().filter(|service| service.number == number) {
-            service.quarantined = true;
         }
         self.quarantined.insert(number, build.to_owned());
         self.unsettled.insert(number);

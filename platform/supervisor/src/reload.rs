@@ -41,8 +41,7 @@ impl Supervisor {
         // What is not read yet is published with these when it is.
         if is_changed && self.is_prepared {
             // They stand in the row of every service that has none of its own.
-            let snapshot = std::mem::take(&mut self.snapshot);
-            self.publish(snapshot)?;
+            self.publish(self.snapshot.clone())?;
         }
         let needs_restart = self.needs_restart.join(", ");
         tracing::warn!(applied = applied.join(", "), needs_restart, "the configuration was read again");

@@ -140,7 +140,7 @@ impl Supervisor {
                 "version": service.version,
                 "build": service.build,
                 "enabled": service.enabled,
-                "quarantined": service.quarantined,
+                "quarantined": self.is_quarantined(service),
                 "fallen_back": self.is_fallen_back(service),
                 "canary": self.canary_of(service),
                 "timeout_ms": row.map(|(_, row)| row.timeout_ms.load(Relaxed)),

@@ -63,8 +63,12 @@ fn say(client: &mut Client) -> String {
 }
 
 pub(super) fn begin_deployment(node: &Node, library: &std::path::Path) -> Child {
+    begin(node, &["service", "deploy", &library.to_string_lossy()])
+}
+
+fn begin(node: &Node, arguments: &[&str]) -> Child {
     let mut command = Command::new(gantry_binary());
-    command.arg("-c").arg(node.config()).args(["service", "deploy"]).arg(library);
+    command.arg("-c").arg(node.config()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("gantry can be started")
 }
@@ -167,14 +171,9 @@ fn killed_workers() {
     });
 }
 
-/// Goal: two helpers whose answers come in another order than their changes lose neither. Method: the one that deploys is held
-/// at its end, when its change is made and its answer said, until another command is done.
-#[test]
-fn helper_that_ends_later_than_the_next_one_undoes_nothing() {
-    let node = Node::start(NodeOptions::small());
-    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
-    let mut command = begin_deployment(&node, &version(&node, "2.0", &[]));
-    let held = until("a helper works on the registry", || running(&node, "helper-registry"));
+/// The helper that works on the registry, held at its end, when its change is made and its answer said.
+fn hold_helper(node: &Node) -> Pid {
+    let held = until("a helper works on the registry", || running(node, "helper-registry"));
     ptrace::seize(held, ptrace::Options::PTRACE_O_TRACEEXIT).expect("a process may be traced");
     let at_its_end = loop {
         match waitpid(held, Some(WaitPidFlag::__WALL)).expect("a tracer may wait") {
@@ -184,11 +183,44 @@ fn helper_that_ends_later_than_the_next_one_undoes_nothing() {
         }
     };
     assert!(matches!(at_its_end, WaitStatus::PtraceEvent(..)), "{at_its_end:?}");
+    held
+}
+
+/// Two helpers whose answers come in another order than their changes lose neither.
+#[test]
+fn helper_that_ends_later_than_the_next_one_undoes_nothing() {
+    let node = Node::start(NodeOptions::small());
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let mut command = begin_deployment(&node, &version(&node, "2.0", &[]));
+    let held = hold_helper(&node);
     node.gantry(&["service", "stop", &WRITE.to_string()]).expect_code(0);
     ptrace::detach(held, None).expect("it is traced");
     assert!(command.wait().expect("a child can be waited for").success());
     node.client().call(WRITE, "0").expect_status(103);
     assert_eq!(say(&mut node.client()), "2.0");
+}
+
+/// What the helper that ends late lifted is lifted, although what it says is older than what is published.
+#[test]
+fn quarantine_is_lifted_by_a_helper_that_ends_later_than_the_next_one() {
+    let node = Node::start(NodeOptions::small().set("service.quarantine_deaths", 2));
+    deploy(&node, &version(&node, "1.0", &["-DABORTS"])).expect_code(0);
+    (0..2).for_each(|_| drop(node.client().call(WRITE, "abort").expect_status(302)));
+    let number = WRITE.to_string();
+    until("the registry knows", || {
+        let shown = node.gantry(&["service", "show", &number, "--json"]).expect_code(0).json();
+        let action = &shown["history"][0]["action"];
+        (shown["quarantined"] == true && action == "quarantine").then_some(())
+    });
+    node.client().call(WRITE, "0").expect_status(303);
+    let mut command = begin(&node, &["service", "start", &number]);
+    let held = hold_helper(&node);
+    node.gantry(&["service", "stop", &READ.to_string()]).expect_code(0);
+    ptrace::detach(held, None).expect("it is traced");
+    assert!(command.wait().expect("a child can be waited for").success());
+    assert_eq!(node.client().call(WRITE, "0").done().text(), "1.0");
+    assert_eq!(listed(&node, WRITE)["quarantined"], false);
+    node.client().call(READ, "0").expect_status(103);
 }
 
 /// Everybody at once, as when the machine loses its power: the node that starts next serves what the registry says.
