@@ -66,8 +66,7 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             answer(snapshot, json!({ "library": name, "aborted": true }))?
         }
         RegistryCommand::Reload { name } => {
-            let mut registry = open()?;
-            let (snapshot, receipt) = deploy::reload(settings, &mut registry, &name)?;
+            let (snapshot, receipt) = deploy::reload(settings, &mut open()?, &name)?;
             answer(snapshot, receipt)?
         }
         RegistryCommand::Rollback { from, name, to } => {
