@@ -176,7 +176,9 @@ fn build_that_no_worker_can_load_is_taken_back() {
 /// Where the build in force serves in its place, what that does must not count for it.
 #[test]
 fn canary_that_later_workers_cannot_load_is_not_promoted() {
-    let node = node(NodeOptions::small().set("service.canary_calls", 5));
+    // The machine may be slow while it is tried; that is not what this is about.
+    let node =
+        node(NodeOptions::small().set("service.canary_calls", 5).set("service.canary_slowness", 1_000));
     let file = node.folder().join("no-work");
     let library = unloadable(&node, &file);
     let arguments = ["--canary", "100%", "--promote-after", "2s"];

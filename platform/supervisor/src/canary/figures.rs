@@ -95,6 +95,13 @@ impl Figures {
         (total > 0).then(|| latency_of_bucket(bucket))
     }
 
+    /// How many answers took longer, to a quarter of a power of two, and how many there are.
+    fn slower_than(&self, limit_ns: u64) -> (u64, u64) {
+        let slow =
+            self.latency.iter().enumerate().filter(|(bucket, _)| latency_of_bucket(*bucket) > limit_ns);
+        (slow.map(|(_, count)| count).sum(), self.latency.iter().sum())
+    }
+
     pub(super) fn facts(&self) -> Value {
         let micros = |share| self.quantile_ns(share).map(|ns| ns / 1_000);
         json!({
@@ -135,8 +142,11 @@ pub(super) fn compare(in_force: &Figures, canary: &Figures, rule: &ServiceSettin
     }
     // Without a word from the build in force there is nothing to compare with.
     let (old_ns, new_ns) = (in_force.quantile_ns(0.95)?, canary.quantile_ns(0.95)?);
-    let is_slow = new_ns > FAST_NS && new_ns as f64 > old_ns as f64 * f64::from(rule.canary_slowness);
-    is_slow.then(|| {
+    let limit_ns = FAST_NS.max((old_ns as f64 * f64::from(rule.canary_slowness)) as u64);
+    let (slow, all) = canary.slower_than(limit_ns);
+    // One in twenty may be slower than 95 % are; of few answers a few more may be so by chance.
+    let (slow, usual) = (slow as f64, all as f64 * 0.05);
+    (slow > usual + STANDARD_ERRORS * (usual * 0.95).sqrt()).then(|| {
         let ms = |ns: u64| ns as f64 / 1e6;
         let (new, old) = (ms(new_ns), ms(old_ns));
         format!("95 % of its answers come within {new:.1} ms, of the build in force {old:.1} ms (service.canary_slowness)")
