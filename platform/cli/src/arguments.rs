@@ -386,6 +386,9 @@ pub(crate) enum RegistryCommand {
         /// Only from this build.
         #[arg(long)]
         from: Option<String>,
+        /// Builds that are to go back to again.
+        #[arg(long)]
+        restore: Vec<String>,
         name: String,
         to: Option<String>,
     },

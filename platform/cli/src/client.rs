@@ -129,7 +129,10 @@ fn connect(settings: &Settings) -> anyhow::Result<UnixStream> {
                     return Err(unsupervised(settings).into());
                 }
                 if begun.elapsed() >= ANSWER_LIMIT {
-                    bail!("the node is just starting or stopping; try again in a moment");
+                    return Err(Failure::not_now(
+                        "the node is just starting or stopping; try again in a moment",
+                    )
+                    .into());
                 }
                 std::thread::sleep(LOOK_AGAIN);
             }

@@ -69,11 +69,11 @@ pub(crate) fn registry(settings: &Settings, arguments: RegistryArguments) -> any
             let (snapshot, receipt) = deploy::reload(settings, &mut open()?, &name)?;
             answer(snapshot, receipt)?
         }
-        RegistryCommand::Rollback { from, name, to } => {
+        RegistryCommand::Rollback { from, restore, name, to } => {
             let mut registry = open()?;
             expect_in_force(&mut registry, &name, from.as_deref())?;
             let (snapshot, receipt) = deploy::roll_back(settings, &mut registry, &name, to.as_deref())?;
-            answer(snapshot, receipt)?
+            answer(registry.restore(&name, &restore)?.unwrap_or(snapshot), receipt)?
         }
         RegistryCommand::Unload { from, name } => {
             let mut registry = open()?;

@@ -7,9 +7,9 @@ use crate::limits::{HISTORY_MAX, SERVICES_TOTAL_MAX, STATEMENT_LIMIT};
 use crate::record::{LibraryRecord, ServiceRecord, Snapshot};
 use crate::table::{
     DEACTIVATE_LIBRARY, DELETE_LIBRARY, DELETE_SERVICE, END_CANARY, FORGET_LIBRARY_SETTINGS, FORGET_SETTINGS,
-    INSERT_LIBRARY, INSERT_SERVICE, KEEP_SETTINGS, MIGRATIONS, OWNER, RAISE_GENERATION, SET_LATER_ASIDE,
-    SET_LIBRARY_ASIDE, TAKE_SETTINGS, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE, UPDATE_STATE,
-    UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
+    INSERT_LIBRARY, INSERT_SERVICE, KEEP_SETTINGS, MIGRATIONS, OWNER, RAISE_GENERATION, RESTORE_LIBRARY,
+    SET_LATER_ASIDE, SET_LIBRARY_ASIDE, TAKE_SETTINGS, UPDATE_LIBRARY, UPDATE_RULE, UPDATE_SERVICE,
+    UPDATE_STATE, UPDATE_TIMEOUT, read_events, read_generation, read_libraries, read_services, write_event,
 };
 use crate::trial::{find_canary, refuse_beside_canary};
 use gantry_datasource::{
@@ -118,6 +118,26 @@ impl Registry {
     /// Those of [`deploy`](Registry::deploy).
     pub fn roll_back(&mut self, library: &LibraryDescription) -> Result<Snapshot, RegistryError> {
         self.put_into_force(library, Action::Rollback)
+    }
+
+    /// Lets later roll-backs go back to these builds of a library again, as far as they are remembered. `None` for none.
+    ///
+    /// # Errors
+    /// [`Damaged`](RegistryError::Damaged), [`Source`](RegistryError::Source).
+    pub fn restore(&mut self, name: &str, builds: &[String]) -> Result<Option<Snapshot>, RegistryError> {
+        if builds.is_empty() {
+            return Ok(None);
+        }
+        self.within(Mode::Write, |connection| {
+            for build in builds {
+                connection.execute(
+                    RESTORE_LIBRARY,
+                    &[name.into(), build.as_str().into()],
+                    STATEMENT_LIMIT,
+                )?;
+            }
+            raise_generation(connection).map(Some)
+        })
     }
 
     /// Takes a library out of force: its services are unknown from now on (102), with the rules that were set for them.

@@ -123,6 +123,8 @@ pub(crate) const END_CANARY: &str =
 
 pub(crate) const SET_LIBRARY_ASIDE: &str =
     "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND build = ?";
+pub(crate) const RESTORE_LIBRARY: &str =
+    "UPDATE gantry_library SET set_aside = 0 WHERE name = ? AND build = ?";
 /// What came after a build.
 pub(crate) const SET_LATER_ASIDE: &str = "UPDATE gantry_library SET set_aside = 1 WHERE name = ? AND deployed_ms > \
      (SELECT target.deployed_ms FROM gantry_library AS target WHERE target.name = ? AND target.build = ?)";

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use gantry_message::ServiceNumber;
+use gantry_segment::{LibraryRow, ServiceRow};
 use gantry_settings::LogLevel;
 use gantry_sys::atomic::Ordering::{Acquire, Relaxed};
 use gantry_sys::clock;
@@ -147,7 +148,7 @@ impl Supervisor {
         let mut arguments = vec!["helper-registry".to_owned(), format!("--by={asker}")];
         arguments.push(format!("--why={}", request.why()));
         arguments.extend(arguments_of(&request));
-        let lane = lane_of(&request);
+        let lane = self.lane_of(&request);
         let task = match request {
             ServiceRequest::Show { number } => Task::Show { client, number },
             request => Task::Change { client, request },
@@ -157,6 +158,23 @@ impl Supervisor {
             Ok(()) => None,
             Err(_) => Some(Response::not_now("too many changes are waiting already; try again in a while")),
         }
+    }
+
+    /// What takes something out of force waits for no library that is tried out. What opens and closes one service stays in
+    /// its order.
+    fn lane_of(&self, request: &ServiceRequest) -> Lane {
+        let usual = match request {
+            ServiceRequest::Show { .. }
+            | ServiceRequest::Stop { .. }
+            | ServiceRequest::Rule { .. }
+            | ServiceRequest::Abort { .. } => Lane::Urgent,
+            _ => Lane::Registry,
+        };
+        let (ServiceRequest::Start { number } | ServiceRequest::Stop { number, .. }) = request else {
+            return usual;
+        };
+        let has_one = |lane: &Lane| self.helpers.jobs(*lane).any(|job| opens_or_closes(&job.task, *number));
+        [Lane::Registry, Lane::Urgent].into_iter().find(has_one).unwrap_or(usual)
     }
 
     /// Takes up what a helper found or did.
@@ -229,6 +247,11 @@ impl Supervisor {
 
     /// Has a helper read the registry: the one before failed, perhaps after its change was made.
     pub(crate) fn look_at_registry(&mut self) {
+        // One that runs may have looked already; one that waits will do for this too.
+        let looks = self.helpers.jobs(Lane::Registry).filter(|job| matches!(job.task, Task::Look));
+        if looks.count() > 1 {
+            return;
+        }
         let arguments = ["helper-registry", "snapshot"].map(str::to_owned).to_vec();
         if self.helpers.ask(Job::new(Task::Look, Lane::Registry, arguments, HELPER_LIMIT)).is_err() {
             tracing::error!("the registry cannot be looked at again: too many helpers wait");
@@ -323,15 +346,18 @@ impl Supervisor {
     /// Puts a build of a service out of service: at once for callers. A helper lets an earlier build serve in its place,
     /// or notes the quarantine for the next start.
     pub(crate) fn quarantine_build(&mut self, number: ServiceNumber, build: &str) {
-        let mut serving = self.snapshot.services.iter().filter(|service| service.number == number);
-        if !serving.any(|service| service.build == build) {
+        // By what is published: a supervisor that took the node over may not know the registry yet.
+        let control = self.segments.control();
+        let mut rows = control.services().iter().filter(|row| row.number.load(Acquire) == number.get());
+        let serves = |row: &&ServiceRow| {
+            let library = control.libraries().get(row.library.load(Relaxed) as usize);
+            library.and_then(LibraryRow::read).is_some_and(|facts| facts.build == build)
+        };
+        let Some(row) = rows.find(serves) else {
             tracing::warn!(service = %number, build, "the build that died too often was replaced already");
             return;
-        }
-        let control = self.segments.control();
-        for row in control.services().iter().filter(|row| row.number.load(Acquire) == number.get()) {
-            row.quarantined.store(1, Relaxed);
-        }
+        };
+        row.quarantined.store(1, Relaxed);
         self.quarantined.insert(number, build.to_owned());
         self.unsettled.insert(number);
         self.settle_quarantines();
@@ -340,7 +366,8 @@ impl Supervisor {
     /// Has helpers find out which build serves in the place of those that were quarantined: again where one failed, or an
     /// earlier supervisor died before it was told.
     pub(crate) fn settle_quarantines(&mut self) {
-        if !matches!(self.phase, Phase::Serving) {
+        // Until the registry is known it cannot be told which of them are open.
+        if !self.is_prepared || matches!(self.phase, Phase::Ended) {
             return;
         }
         let (quarantined, services) = (&self.quarantined, &self.snapshot.services);
@@ -397,19 +424,20 @@ impl Supervisor {
         | Task::TakeBack { client: Some(client), .. }
         | Task::Layout { client, .. } = task
         {
-            self.answer(client, &Response::failed("the node stopped before it was done"));
+            self.answer(client, &Response::not_now("the node stopped before it was done"));
         }
     }
 }
 
-/// What takes something out of force waits for no library that is tried out.
-fn lane_of(request: &ServiceRequest) -> Lane {
-    match request {
-        ServiceRequest::Show { .. }
-        | ServiceRequest::Stop { .. }
-        | ServiceRequest::Rule { .. }
-        | ServiceRequest::Abort { .. } => Lane::Urgent,
-        _ => Lane::Registry,
+/// Whether a helper lets a service be called, or takes it out of force.
+fn opens_or_closes(task: &Task, service: ServiceNumber) -> bool {
+    match task {
+        Task::Change {
+            request: ServiceRequest::Start { number } | ServiceRequest::Stop { number, .. },
+            ..
+        }
+        | Task::Quarantine { number } => *number == service,
+        _ => false,
     }
 }
 

@@ -12,7 +12,7 @@ use crate::protocol::Response;
 use crate::receipt::{Goal, late, receipt, replaced_by};
 use crate::run::{Phase, Supervisor};
 use crate::shutdown::Drain;
-use crate::take_back::Progress;
+use crate::take_back::{Progress, undo_of};
 use crate::time::after;
 
 /// A command that is answered when something has come about.
@@ -32,6 +32,13 @@ pub(crate) enum WaitFor {
     Served { goal: Goal },
     /// The node refuses, and nothing is in flight.
     Drained,
+}
+
+impl Pending {
+    /// Whether a client waits for the answer.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.client.is_some()
+    }
 }
 
 impl Supervisor {
@@ -55,12 +62,16 @@ impl Supervisor {
                 self.pending.push(pending);
                 continue;
             };
-            let is_waited_for = pending.client.is_some();
-            let is_replaced = replaced_by(&self.snapshot, &pending.result).is_some();
+            let is_waited_for = pending.is_waited_for();
+            let can_be_undone = replaced_by(&self.snapshot, &pending.result).is_none()
+                && undo_of(pending.result["library"].as_str().unwrap_or_default(), &pending.result).is_some();
             if let Some(client) = pending.client {
                 self.answer(client, &response);
             }
-            if is_waited_for && !response.ok && !is_replaced && matches!(pending.wait, WaitFor::Served { .. })
+            if is_waited_for
+                && !response.ok
+                && can_be_undone
+                && matches!(pending.wait, WaitFor::Served { .. })
             {
                 // What a worker cannot load when its present request has ended is taken back all the same.
                 self.pending.push(Pending { client: None, deadline_ns: u64::MAX, ..pending });

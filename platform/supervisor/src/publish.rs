@@ -236,6 +236,7 @@ mod tests {
             version: "1.0.0".to_owned(),
             build: build.to_owned(),
             file: PathBuf::from(format!("/state/libraries/{name}-{build}.so")),
+            deployed_ms: 0,
             active: true,
             set_aside: false,
             canary: None,

@@ -25,6 +25,9 @@ pub(crate) struct SnapshotLibrary {
     pub(crate) build: String,
     /// The staged file.
     pub(crate) file: PathBuf,
+    /// When it was deployed last, in milliseconds since 1970.
+    #[serde(default)]
+    pub(crate) deployed_ms: i64,
     /// Whether this build serves.
     pub(crate) active: bool,
     /// Whether it is nothing to go back to.

@@ -12,6 +12,7 @@ use crate::children::Place;
 use crate::commands::Task;
 use crate::helper::{Job, Lane};
 use crate::limits::LAYOUT_LIMIT;
+use crate::pending::Pending;
 use crate::protocol::Response;
 use crate::run::{Phase, Supervisor};
 
@@ -39,8 +40,9 @@ impl Supervisor {
         if self.is_upgrading {
             return Some("an upgrade is under way; see `gantry status`".to_owned());
         }
-        let has_jobs = self.helpers.jobs(Lane::Registry).next().is_some();
-        if has_jobs || !self.pending.is_empty() {
+        let has_jobs =
+            [Lane::Registry, Lane::Urgent].into_iter().any(|lane| self.helpers.jobs(lane).next().is_some());
+        if has_jobs || self.pending.iter().any(Pending::is_waited_for) {
             return Some(
                 "a change of services or a drain is under way; try again when it is done".to_owned(),
             );

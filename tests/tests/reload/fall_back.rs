@@ -4,7 +4,7 @@ use gantry_tests::processes::{is_running, kill_hard};
 use gantry_tests::{Client, Node, NodeOptions, Request, until};
 use serde_json::Value;
 
-use super::middle::{begin_deployment, helper};
+use super::middle::{begin, begin_deployment, helper, registry_helper};
 use super::{deploy, plugin, version};
 
 const READ: u32 = 19_900_001;
@@ -114,7 +114,7 @@ fn interrupted_fall_back_is_made_up_for() {
             (status != 302).then_some(())
         });
         if round % 2 == 0 {
-            helper(&node).into_iter().for_each(kill_hard);
+            registry_helper(&node).into_iter().for_each(kill_hard);
         } else {
             let supervisor = node.pid("supervisor");
             kill_hard(supervisor);
@@ -161,18 +161,41 @@ fn fall_back_waits_for_no_library_that_hangs() {
     assert_eq!(node.client().call(WRITE, "0").done().text(), "1.2");
 }
 
+/// A start that waits behind a deployment must not undo the stop that came after it.
+#[test]
+fn start_and_stop_of_a_service_stay_in_their_order() {
+    let node = node();
+    deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
+    let number = WRITE.to_string();
+    node.gantry(&["service", "stop", &number]).expect_code(0);
+    let mut hanging = begin_deployment(&node, &plugin(&node, "hang_in_create.c", "hanging", &[]));
+    until("it is being tried out", || helper(&node));
+    let mut waiting = Vec::new();
+    for command in ["start", "stop"] {
+        waiting.push(begin(&node, &["service", command, &number]));
+        // The node has heard of it; a command that is slower than that would make the test say nothing, not fail.
+        std::thread::sleep(std::time::Duration::from_millis(400));
+    }
+    helper(&node).into_iter().for_each(kill_hard);
+    for command in std::iter::once(&mut hanging).chain(&mut waiting) {
+        command.wait().expect("a child can be waited for");
+    }
+    node.client().call(WRITE, "0").expect_status(103);
+    assert_eq!(listed(&node, WRITE)["enabled"], false);
+}
+
 /// Workers that die in a build after it was replaced say nothing about the one that serves now.
 #[test]
 fn deaths_in_a_build_that_was_replaced_do_not_quarantine_its_successor() {
     let node = node();
     deploy(&node, &version(&node, "1.0", &["-DABORTS"])).expect_code(0);
+    let good = version(&node, "1.1", &[]);
     let mut dying: Vec<Client> = (0..2).map(|_| node.client()).collect();
-    dying.iter_mut().for_each(|client| client.send(&Request::new(WRITE, "late 1500")));
+    dying.iter_mut().for_each(|client| client.send(&Request::new(WRITE, "late 4000")));
     until("both run", || {
         let workers = node.status().of("write");
         (workers.iter().filter(|worker| worker.state == "busy").count() == 2).then_some(())
     });
-    let good = version(&node, "1.1", &[]);
     node.gantry(&["service", "deploy", &good.to_string_lossy(), "--wait", "100ms"]).expect_code(1);
     for client in &mut dying {
         client.receive().expect_status(302);

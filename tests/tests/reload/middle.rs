@@ -66,7 +66,7 @@ pub(super) fn begin_deployment(node: &Node, library: &std::path::Path) -> Child 
     begin(node, &["service", "deploy", &library.to_string_lossy()])
 }
 
-fn begin(node: &Node, arguments: &[&str]) -> Child {
+pub(super) fn begin(node: &Node, arguments: &[&str]) -> Child {
     let mut command = Command::new(gantry_binary());
     command.arg("-c").arg(node.config()).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -76,6 +76,11 @@ fn begin(node: &Node, arguments: &[&str]) -> Child {
 /// The helper that works on the registry, or probes a library, if one lives.
 pub(super) fn helper(node: &Node) -> Option<Pid> {
     running(node, "helper-")
+}
+
+/// The one that works on the registry.
+pub(super) fn registry_helper(node: &Node) -> Option<Pid> {
+    running(node, "helper-registry")
 }
 
 /// A process of the node with a word in its command line that begins so.
@@ -173,7 +178,7 @@ fn killed_workers() {
 
 /// The helper that works on the registry, held at its end, when its change is made and its answer said.
 fn hold_helper(node: &Node) -> Pid {
-    let held = until("a helper works on the registry", || running(node, "helper-registry"));
+    let held = until("a helper works on the registry", || registry_helper(node));
     ptrace::seize(held, ptrace::Options::PTRACE_O_TRACEEXIT).expect("a process may be traced");
     let at_its_end = loop {
         match waitpid(held, Some(WaitPidFlag::__WALL)).expect("a tracer may wait") {

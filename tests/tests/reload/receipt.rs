@@ -80,9 +80,9 @@ fn what_cannot_be_loaded_is_taken_back_also_after_the_wait() {
     let node = Node::start(NodeOptions::small());
     deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
     let mut client = node.client();
-    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":3000}"#));
-    node.until_busy("write");
     let library = version(&node, "1.1", &[&format!("-DNOWORK=\"{}\"", node.config().display())]);
+    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":4000}"#));
+    node.until_busy("write");
     let arguments = ["service", "deploy", &library.to_string_lossy(), "--json", "--wait", "300ms"];
     let receipt = node.gantry(&arguments).expect_code(1).json();
     let older = receipt["workers"]
@@ -123,10 +123,10 @@ fn canary_is_tried_with_its_own_examples_and_by_requests_that_it_gets() {
 fn receipt_says_which_build_came_in_between() {
     let node = Node::start(NodeOptions::small());
     deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
-    let mut client = node.client();
-    client.send(&Request::new(WRITE, "3000"));
-    node.until_busy("write");
     let libraries = ["1.1", "1.2"].map(|number| version(&node, number, &[]));
+    let mut client = node.client();
+    client.send(&Request::new(WRITE, "6000"));
+    node.until_busy("write");
     let mut first = Command::new(gantry_binary());
     first.arg("-c").arg(node.config()).args(["service", "deploy", "--json"]).arg(&libraries[0]);
     let first = first.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("gantry can be started");
@@ -152,11 +152,12 @@ fn what_cannot_be_loaded_is_taken_back_also_by_the_next_supervisor() {
     let node = Node::start(NodeOptions::small());
     deploy(&node, &version(&node, "1.0", &[])).expect_code(0);
     let mut client = node.client();
-    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":4000}"#));
-    node.until_busy("write");
     let library = version(&node, "1.1", &[&format!("-DNOWORK=\"{}\"", node.config().display())]);
+    client.send(&Request::new(SLEEP_WRITE, r#"{"ms":6000}"#));
+    node.until_busy("write");
     let arguments = ["service", "deploy", &library.to_string_lossy(), "--wait", "300ms"];
     node.gantry(&arguments).expect_code(1);
+    node.until_busy("write");
     let supervisor = node.pid("supervisor");
     kill_hard(supervisor);
     until("the supervisor is gone", || (!is_running(supervisor)).then_some(()));

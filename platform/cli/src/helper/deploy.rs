@@ -105,8 +105,19 @@ fn put_into_force(
     let before = registry.snapshot()?;
     let snapshot = change(registry, &library)?;
     let active = snapshot.library(&library.name).context("the library was just put into force")?;
-    let receipt = receipt(&snapshot, active, &library, &before);
+    let mut receipt = receipt(&snapshot, active, &library, &before);
+    receipt["set_aside"] = newly_set_aside(&before, &snapshot, &library.name).into();
     Ok((snapshot, receipt))
+}
+
+/// The builds that a change made nothing to go back to, besides the one that it replaced.
+fn newly_set_aside(before: &Snapshot, after: &Snapshot, library: &str) -> Vec<String> {
+    let was_good = |build: &str| {
+        let mut known = before.libraries.iter().filter(|known| known.name == library && !known.active);
+        known.any(|known| known.build == build && !known.set_aside)
+    };
+    let left = after.libraries.iter().filter(|known| known.name == library && known.set_aside);
+    left.map(|known| known.build.clone()).filter(|build| was_good(build)).collect()
 }
 
 /// What a build that was deployed before is, tried out anew from its staged file.
@@ -146,9 +157,9 @@ pub(super) fn install(
     let before = registry.snapshot()?;
     check(settings, &before, description).with_context(|| format!("{} is not taken", path.display()))?;
     // Before its file is kept and its tables are made.
-    let asked = deployable(description, build.to_owned(), path.to_owned());
-    registry.refuse_deployment(&asked, canary.is_some())?;
     let folder = settings.node.state_dir.join("libraries");
+    let asked = deployable(description, build.to_owned(), folder.join(&description.name));
+    registry.refuse_deployment(&asked, canary.is_some())?;
     let staged = stage(path, &folder, &description.name, &description.version)?;
     if staged.build != build {
         bail!("{} changed while it was being deployed; deploy it again", path.display());

@@ -1,10 +1,15 @@
 //! A service that leaves the build in force, because that kills workers, and comes back to it when an operator says so.
 
+use std::time::{Duration, Instant};
+
 use gantry_registry::{Action, LibraryDescription, Registry, RegistryError, Snapshot};
 use gantry_settings::Settings;
 use serde_json::{Value, json};
 
 use super::deploy;
+
+/// After this no further build is tried out.
+const LOOK_LIMIT: Duration = Duration::from_secs(20);
 
 /// Puts the build `from` of a service out of service. The newest earlier build that still can serve the number does so
 /// from now on; without one the service is quarantined.
@@ -16,7 +21,10 @@ pub(super) fn quarantine(
 ) -> anyhow::Result<(Snapshot, Value)> {
     let before = registry.snapshot()?;
     let service = before.service(number).ok_or(RegistryError::UnknownService { number })?;
-    for candidate in registry.fall_backs(number)? {
+    let begun = Instant::now();
+    // What one hangs at, the next may hang at too: whoever calls must be told, and others wait for this.
+    let candidates = registry.fall_backs(number)?.into_iter().take_while(|_| begun.elapsed() < LOOK_LIMIT);
+    for candidate in candidates {
         let build = candidate.build.clone();
         match deploy::kept(settings, registry, candidate) {
             Ok(library) if serves(&library, number, service.kind) => {

@@ -63,11 +63,14 @@ pub(super) fn failed(receipt: &Value) -> Option<String> {
 
 /// How the build is taken out of force again.
 fn undo(receipt: &Value) -> String {
-    let (library, is_canary) = (text(&receipt["library"]), !receipt["canary"].is_null());
-    match (is_canary, receipt["in_place_of"].is_null()) {
-        (true, _) => format!("`gantry service abort {library}` sets it aside"),
-        (false, false) => format!("`gantry service rollback {library}` takes it back"),
-        (false, true) => format!("`gantry service unload {library}` takes it back"),
+    let library = text(&receipt["library"]);
+    match receipt["in_place_of"]["build"].as_str() {
+        _ if !receipt["canary"].is_null() => format!("`gantry service abort {library}` sets it aside"),
+        Some(before) => {
+            let before = before.get(..12).unwrap_or(before);
+            format!("`gantry service rollback {library} --to {before}` takes it back")
+        }
+        None => format!("`gantry service unload {library}` takes it back"),
     }
 }
 

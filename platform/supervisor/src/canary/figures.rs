@@ -118,14 +118,16 @@ impl Figures {
     }
 }
 
-/// The standard error of the difference between two shares of errors, were the two builds equal.
-fn standard_error(in_force: &Figures, canary: &Figures) -> f64 {
+/// The standard error of the difference between two shares of errors, were the two builds equal; of the canary's share alone
+/// where the build in force was hardly called, which would leave everything to chance.
+fn standard_error(in_force: &Figures, canary: &Figures, calls_min: u64) -> f64 {
+    if in_force.served() < calls_min {
+        let share = canary.error_share().min(1.0);
+        return (share * (1.0 - share) / canary.served().max(1) as f64).sqrt();
+    }
     let (old_calls, new_calls) = (in_force.served() as f64, canary.served() as f64);
     let errors = in_force.failed() as f64 + canary.failed() as f64;
-    if old_calls == 0.0 || new_calls == 0.0 {
-        // Nothing to be compared by chance.
-        return 0.0;
-    }
+    let new_calls = new_calls.max(1.0);
     let share = (errors / (old_calls + new_calls)).min(1.0);
     (share * (1.0 - share) * (1.0 / old_calls + 1.0 / new_calls)).sqrt()
 }
@@ -133,7 +135,8 @@ fn standard_error(in_force: &Figures, canary: &Figures) -> f64 {
 /// Why the canary is too bad; `None` when it is not.
 pub(super) fn compare(in_force: &Figures, canary: &Figures, rule: &ServiceSettings) -> Option<String> {
     let (old, new) = (in_force.error_share(), canary.error_share());
-    if new > old + rule.canary_errors + STANDARD_ERRORS * standard_error(in_force, canary) {
+    let chance = STANDARD_ERRORS * standard_error(in_force, canary, u64::from(rule.canary_calls.max(1)));
+    if new > old + rule.canary_errors + chance {
         return Some(format!(
             "{:.2} % of its answers are errors, of the build in force {:.2} % (service.canary_errors)",
             new * 100.0,

@@ -123,6 +123,17 @@ fn errors_count_above_those_of_the_build_in_force() {
     assert_eq!(verdict(&trial(0, None), old(), figures(99, 99, MS)), Verdict::GoOn, "too few to tell");
 }
 
+/// A canary that gets nearly everything: there is little to compare with, and it may not hide behind that.
+#[test]
+fn errors_count_where_the_build_in_force_is_hardly_called() {
+    for old in [0, 1, 3, 20] {
+        let old = || figures(old, 0, MS);
+        abort_reason(verdict(&trial(0, None), old(), figures(100, 50, MS)));
+        abort_reason(verdict(&trial(0, None), old(), figures(10_000, 300, MS)));
+        assert_eq!(verdict(&trial(0, None), old(), figures(100, 3, MS)), Verdict::GoOn, "by chance");
+    }
+}
+
 #[test]
 fn slowness_counts_by_comparison_and_not_below_some_milliseconds() {
     assert_eq!(verdict(&trial(0, None), figures(500, 0, 100_000), figures(500, 0, 4 * MS)), Verdict::GoOn);
